@@ -1,0 +1,158 @@
+"""Artefacts on disk: written whole or not at all, each naming what it was made from.
+
+An artefact is a folder with a `meta.json`. It is written beside its place, flushed to disk and renamed, so that a crash at any
+moment leaves either the old one or the new one. `meta.json` carries the digests of the parents: any number can be followed
+back to the archive it came from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tapetum.core.errors import ArtefactError
+
+SCHEMA = 1
+META = "meta.json"
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What an artefact is and where it came from.
+
+    Attributes:
+        kind: archive, checkpoint, embeddings, predictions, masks, measurements or records.
+        digest: SHA-256 over the names and contents of the artefact's files.
+        parents: role → digest of each artefact that this one was made from.
+        command: the command line that made it.
+        config: the settings in full, and `config_digest` their SHA-256.
+        version: the package's version. seed: the seed of the run, if any.
+    """
+
+    kind: str
+    digest: str = ""
+    parents: Mapping[str, str] = field(default_factory=dict[str, str])
+    command: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    config_digest: str = ""
+    version: str = ""
+    seed: int | None = None
+    schema: int = SCHEMA
+
+
+def command_line() -> str:
+    """The command as typed, with the program's folder left out."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Write a file so that readers see the old content or the new, never a part; flushed to disk.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; the old file is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as stream:
+            stream.write(data.encode() if isinstance(data, str) else data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_artefact(path: Path, meta: Meta) -> Iterator[Path]:
+    """Yield a fresh folder to fill; on a clean exit it gets its `meta.json` and takes the place of `path`.
+
+    An exception inside leaves `path` as it was. What stood at `path` is replaced only if it is an artefact itself, so
+    that a slip of the keyboard cannot delete a folder of photographs.
+
+    Raises:
+        ArtefactError: `path` exists and is no artefact.
+    """
+    if path.exists() and not (path / META).exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ArtefactError(f"{path} exists and is no artefact", "a new or empty folder", "choose another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        yield part
+        whole = dataclasses.replace(
+            meta, digest=content_digest(part), version=meta.version or package_version(),
+            command=meta.command or command_line(),
+        )  # fmt: skip
+        atomic_write(part / META, json.dumps(dataclasses.asdict(whole), indent=1, default=str) + "\n")
+        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        if path.exists():
+            os.replace(path, old)
+        os.replace(part, path)
+        _sync_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def read_meta(path: Path, kind: str) -> Meta:
+    """The `meta.json` of an artefact of the given kind.
+
+    Raises:
+        ArtefactError: no artefact there, another kind, or a schema that this version does not know.
+    """
+    try:
+        raw = json.loads((path / META).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtefactError(f"{path} is no artefact (it has no {META})", f"a folder of kind {kind}") from None
+    except json.JSONDecodeError as error:
+        raise ArtefactError(f"{path / META} is damaged: {error}", "JSON", f"tapetum verify {path}") from None
+    if raw.get("kind") != kind:
+        raise ArtefactError(f"{path} is of kind {raw.get('kind')!r}", f"kind {kind!r}")
+    if raw.get("schema") != SCHEMA:
+        raise ArtefactError(f"{path} has schema {raw.get('schema')}", f"schema {SCHEMA}", "upgrade tapetum")
+    return Meta(**raw)
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 over the relative names and contents of all files below `path`, `meta.json` and hidden files left out."""
+    whole = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != META and not p.name.startswith(".")):
+        whole.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
+    return whole.hexdigest()
+
+
+def package_version() -> str:
+    """The version of the installed package, in one place."""
+    from importlib.metadata import version
+
+    return version("tapetum")
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a rename durable; Windows has no such call and needs none."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
