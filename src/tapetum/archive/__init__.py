@@ -1,0 +1,7 @@
+"""A clinic's export in, an archive out: content-addressed images, records, splits by patient, a quarantine with reasons. No torch."""
+
+from tapetum.archive.ingest import IngestConfig, IngestSummary, ingest
+from tapetum.archive.opened import Archive, open_archive
+from tapetum.archive.pixels import decode, probe
+
+__all__ = ["Archive", "IngestConfig", "IngestSummary", "decode", "ingest", "open_archive", "probe"]

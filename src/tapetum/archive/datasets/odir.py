@@ -1,0 +1,56 @@
+"""ODIR-5K: colour photographs of both eyes, with the doctors' diagnostic keywords and one letter per eye.
+
+File names carry age, sex and label. They are kept as `source`, for people; nothing reads them as a feature.
+
+Source: Peking University International Competition on Ocular Disease Intelligent Recognition (ODIR-2019). Differs: read from
+a table with one row per eye (`pairs.csv`), not from the competition's spreadsheet with one row per patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tapetum.archive.datasets import Card
+from tapetum.archive.rows import Note, Refusal, Row
+from tapetum.archive.tabular import tabular_rows
+from tapetum.core.errors import DataError
+
+__all__ = ["odir"]
+
+CARD = Card(
+    name="ODIR-5K",
+    licence="CC BY-SA 4.0 (as stated by a catalogue)",
+    source="ODIR-2019, Peking University International Competition on Ocular Disease Intelligent Recognition",
+    layout={
+        "pairs.csv": ("file", "patient_id", "eye", "age", "sex", "keywords", "label"),
+        "images/": ("JPEG",),
+    },
+    counts={"images": 4023, "patients": 2107},
+    label_map={
+        "N": "normal_fundus",
+        "D": "diabetic_retinopathy",
+        "G": "glaucoma",
+        "C": "cataract",
+        "A": "age_related_macular_degeneration",
+        "H": "hypertensive_retinopathy",
+        "M": "pathological_myopia",
+    },
+    pack="fundus",
+    modality="fundus",
+)
+
+
+def odir(root: Path) -> Iterator[Row | Refusal | Note]:
+    """Rows of ODIR: keywords as the report, the letter as the label (`O`, other disease, stays `O`).
+
+    Args:
+        root: the folder with `pairs.csv` and `images/`.
+
+    Raises:
+        DataError: there is no `pairs.csv`, or it lacks a column.
+    """
+    if not (root / "pairs.csv").is_file():
+        raise DataError(f"{root} has no pairs.csv", "a folder with pairs.csv and images/", "tapetum ingest odir:PATH")
+    columns = "image=file,patient=patient_id,eye=eye,age=age,sex=sex,report=keywords,labels=label"
+    return tabular_rows(root, columns=columns, table="pairs.csv", encoding="utf-8-sig")

@@ -1,0 +1,151 @@
+"""The texts of a table's cells and of DICOM headers, turned into values; what cannot be understood is said, not guessed."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Iterable
+
+from tapetum.core.errors import DataError, UsageError
+from tapetum.core.types import UNKNOWN, Laterality
+
+_EYES = {
+    Laterality.RIGHT: ("od", "r", "re", "right", "right eye"),
+    Laterality.LEFT: ("os", "l", "le", "oi", "left", "left eye"),
+    Laterality.BOTH: ("ou", "both", "both eyes", "bilateral"),
+    Laterality.UNKNOWN: ("", "unknown"),
+    Laterality.NOT_PAIRED: ("not paired", "unpaired"),
+}
+_EYE_OF_TEXT = {text: eye for eye, texts in _EYES.items() for text in texts}
+_SEX_OF_TEXT = {"f": "F", "female": "F", "m": "M", "male": "M", "o": "other", "other": "other"}
+_MISSING = frozenset({"", UNKNOWN, "nan", "none", "null", "n/a", "na"})
+_PLAIN_DATES = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%B %d, %Y", "%d %B %Y", "%d %b %Y")
+_SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})")
+OLDEST_YEARS = 125.0
+
+
+def laterality(text: str) -> Laterality:
+    """Which eye a text names; an empty text is `UNKNOWN`.
+
+    Raises:
+        DataError: the text names no eye.
+
+    Example:
+        >>> laterality("Left").value, laterality("").value
+        ('OS', 'unknown')
+    """
+    eye = _EYE_OF_TEXT.get(text.strip().casefold())
+    if eye is None:
+        raise DataError(f"laterality {text!r} is not understood", "OD, OS, right, left, both or an empty cell")
+    return eye
+
+
+def sex(text: str) -> tuple[str, str]:
+    """The sex and, where the text was not understood, a note; unknown stays unknown.
+
+    Example:
+        >>> sex("Female"), sex("2")
+        (('F', ''), ('unknown', "sex '2' is not understood, taken as unknown"))
+    """
+    plain = text.strip().casefold()
+    if plain in _MISSING:
+        return UNKNOWN, ""
+    known = _SEX_OF_TEXT.get(plain)
+    return (known, "") if known else (UNKNOWN, f"sex {text!r} is not understood, taken as unknown")
+
+
+def age_years(text: str) -> tuple[float, str]:
+    """The age in years and, where it was not understood, a note. DICOM's `060Y`, `018M`, `012W`, `003D` are read too.
+
+    Example:
+        >>> age_years("060Y"), age_years("18M")
+        ((60.0, ''), (1.5, ''))
+    """
+    plain = text.strip().casefold()
+    if plain in _MISSING:
+        return math.nan, ""
+    match = re.fullmatch(r"(\d{1,3}(?:[.,]\d+)?)\s*(y|m|w|d)?", plain)
+    if match:
+        per_year = {"y": 1.0, "m": 12.0, "w": 52.18, "d": 365.25}[match[2] or "y"]
+        years = float(match[1].replace(",", ".")) / per_year
+        if years <= OLDEST_YEARS:
+            return years, ""
+    return math.nan, f"age {text!r} is no age in years, taken as unknown"
+
+
+def slashed_order(texts: Iterable[str]) -> str:
+    """Whether a column of dates with slashes is day first (`dmy`), month first (`mdy`), or cannot be told (`""`)."""
+    day_first = month_first = False
+    for text in texts:
+        match = _SLASHED.fullmatch(text.strip())
+        if match:
+            day_first |= int(match[1]) > 12
+            month_first |= int(match[2]) > 12
+    if day_first == month_first:
+        return ""
+    return "dmy" if day_first else "mdy"
+
+
+def iso_date(text: str, order: str = "") -> tuple[str, str]:
+    """The ISO date and, where the text was not understood, a note.
+
+    Args:
+        order: `dmy` or `mdy` for dates such as 03/04/2021; without it they are unknown, since either would be a guess.
+
+    Raises:
+        UsageError: another order.
+
+    Example:
+        >>> iso_date("20210403"), iso_date("03/04/2021", "dmy")
+        (('2021-04-03', ''), ('2021-04-03', ''))
+    """
+    if order not in ("", "dmy", "mdy"):
+        raise UsageError(f"date order {order!r}", "dmy or mdy", "date_order=dmy")
+    plain = text.strip()
+    if plain.casefold() in _MISSING:
+        return UNKNOWN, ""
+    formats = list(_PLAIN_DATES)
+    slashed = _SLASHED.fullmatch(plain)
+    if slashed and order:
+        plain = "/".join(slashed.groups())
+        formats = ["%d/%m/%Y" if order == "dmy" else "%m/%d/%Y"]
+    for form in formats:
+        try:
+            return datetime.datetime.strptime(plain.split("T")[0], form).date().isoformat(), ""
+        except ValueError:
+            continue
+    hint = " (day or month first? give date_order=dmy or mdy)" if slashed else ""
+    return UNKNOWN, f"date {text!r} is not understood{hint}, taken as unknown"
+
+
+def labels(text: str) -> tuple[str, ...]:
+    """The labels of one cell: one, or several separated by `,` `;` `|` or the full-width comma; sorted, each once.
+
+    Raises:
+        DataError: a label is the text NaN; an unlabelled image has an empty cell.
+
+    Example:
+        >>> labels("D；O, A"), labels("3.0"), labels("")
+        (('A', 'D', 'O'), ('3',), ())
+    """
+    found: set[str] = set()
+    for part in re.split(r"[,;|，；、]", text):
+        label = part.strip()
+        if label.casefold() == "nan":
+            raise DataError(f"label {text!r} is not a number", "a label, or an empty cell for an unlabelled image")
+        # A whole number written by a spreadsheet as 3.0 is the class 3.
+        found.add(re.sub(r"^(-?\d+)\.0+$", r"\1", label))
+    return tuple(sorted(found - {""}))
+
+
+def patient_id(text: str) -> str:
+    """The patient id, stripped.
+
+    Raises:
+        DataError: the cell is empty or says that there is none: without a patient no split can be honest.
+    """
+    plain = text.strip()
+    if plain.casefold() in _MISSING:
+        raise DataError("no patient", "a patient id: the split is by patient")
+    return plain

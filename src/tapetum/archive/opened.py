@@ -1,0 +1,157 @@
+"""An archive as the rest of the package sees it: records, pixels, labels, splits. Reading needs no lock and no database."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from tapetum.archive.pixels import decode
+from tapetum.archive.rows import Refusal
+from tapetum.archive.snapshot import KIND, read_quarantine, read_records, records_digest
+from tapetum.archive.vault import Vault
+from tapetum.core.errors import ArtefactError, DataError, UsageError
+from tapetum.core.registry import nearest
+from tapetum.core.store import read_meta
+from tapetum.core.types import ImageRecord, Split
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A clinic's images with reports, checked, content-addressed and split by patient.
+
+    Attributes:
+        records: one per image, sorted by image id.
+        quarantine: what was refused, with file, row and reason.
+        digest: SHA-256 over the records (splits included), the pack and the label map.
+        phantom: the images come from the digital phantom: numbers prove mechanisms, not medicine.
+        pack: name of the domain pack, empty where there is none. label_map: label text → finding.
+    """
+
+    path: Path
+    name: str
+    records: tuple[ImageRecord, ...]
+    quarantine: tuple[Refusal, ...]
+    digest: str
+    phantom: bool = False
+    pack: str = ""
+    label_map: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def cache(self) -> Path:
+        """A folder for derived files, made on first use; not part of the digest."""
+        place = self.path / ".cache"
+        place.mkdir(exist_ok=True)
+        return place
+
+    def record(self, image_id: str) -> ImageRecord:
+        """The record of an image.
+
+        Raises:
+            DataError: the archive has no such image.
+        """
+        try:
+            return self._by_id[image_id]
+        except KeyError:
+            raise DataError(f"image {image_id[:12]!r} is not in the archive {self.name}", "an image id of it") from None
+
+    def data(self, image_id: str) -> bytes:
+        """The bytes of the image file as the clinic exported it."""
+        return Vault(self.path / "vault").read(self.record(image_id).image_id)
+
+    def pixels(self, image_id: str, *, min_side: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The image as RGB.
+
+        Args:
+            min_side: wanted length of the shorter side in pixels, 0 for the full size; never enlarged.
+        """
+        return decode(self.data(image_id), min_side=min_side)
+
+    def in_split(self, split: Split) -> tuple[ImageRecord, ...]:
+        """The records of one part of the patients."""
+        return tuple(r for r in self.records if r.split == split)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the labels name: findings where the label map knows them, else the labels' own texts; sorted."""
+        return tuple(sorted({self.label_map.get(text, text) for r in self.records for text in r.labels} - {""}))
+
+    def labels(self, findings: Sequence[str], *, image_ids: Sequence[str]) -> Float64[np.ndarray, "n k"]:
+        """The clinic's labels as a matrix.
+
+        A child's label makes its ancestors positive (where the archive has a pack). An image without labels is NaN in every
+        column, and so is a finding that no label of this archive can speak of.
+
+        Args:
+            findings: ids of the pack, names of `label_names`, or label texts such as `"D"`.
+
+        Returns:
+            1 named, 0 not named on a labelled image, NaN unknown.
+
+        Raises:
+            UsageError: a name that neither the labels nor the pack know. DataError: an unknown image.
+        """
+        meant = {text: self._meant(text) for text in sorted({t for r in self.records for t in r.labels})}
+        spoken = frozenset(name for names in meant.values() for name in names)
+        for name in findings:
+            if name not in spoken and name not in self._known:
+                raise UsageError(f"{name!r} is no label or finding of {self.name}", nearest(name, sorted(self._known)))
+        matrix = np.full((len(image_ids), len(findings)), np.nan)
+        for i, image_id in enumerate(image_ids):
+            texts = [t for t in self.record(image_id).labels if meant[t]]
+            if texts:
+                named = frozenset(name for text in texts for name in meant[text])
+                matrix[i] = [float(f in named) if f in spoken else np.nan for f in findings]
+        return matrix
+
+    @functools.cached_property
+    def _by_id(self) -> dict[str, ImageRecord]:
+        return {r.image_id: r for r in self.records}
+
+    @functools.cached_property
+    def _known(self) -> frozenset[str]:
+        names = {*self.label_names, *self.label_map, *self.label_map.values()} - {""}
+        if self.pack:
+            from tapetum.knowledge import load_pack
+
+            names |= set(load_pack(self.pack).findings)
+        return frozenset(names)
+
+    def _meant(self, text: str) -> frozenset[str]:
+        """All names that a label text makes positive; none where the label map says that it means no label."""
+        finding = self.label_map.get(text, text)
+        if not finding:
+            return frozenset()
+        names = {text, finding}
+        if self.pack:
+            from tapetum.knowledge import load_pack
+
+            pack = load_pack(self.pack)
+            names |= set(pack.closure([finding])) if finding in pack.findings else set()
+        return frozenset(names)
+
+
+def open_archive(path: Path | str) -> Archive:
+    """Open an archive that `ingest` wrote.
+
+    Raises:
+        ArtefactError: no archive there, an ingest that never finished, or a damaged snapshot.
+    """
+    place = Path(path)
+    if (place / "catalog.sqlite").exists() and not (place / "meta.json").exists():
+        raise ArtefactError(
+            f"the ingest into {place} never finished", "a finished archive", "run the same ingest again"
+        )
+    meta = read_meta(place, KIND)
+    records, config = read_records(place, meta.digest), meta.config
+    settings = {"pack": config["pack"], "label_map": config["label_map"]}
+    if records_digest(records, settings) != meta.digest:
+        raise ArtefactError(f"the records of {place} do not fit their digest", "", f"tapetum verify {place}")
+    return Archive(
+        place, config["name"], records, read_quarantine(place), meta.digest, bool(config["phantom"]),
+        config["pack"], dict(config["label_map"]),
+    )  # fmt: skip

@@ -1,0 +1,177 @@
+"""Bytes of an image file in, 8-bit RGB out; nothing is guessed about intensities.
+
+JPEG is decoded at the smallest of the scales 1/8, 1/4, 1/2, 1 that still holds the wanted size (the inverse cosine transform is
+then taken on fewer coefficients), so that a thumbnail of a large photograph costs little. Colour profiles are not applied.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Integer, UInt8
+from PIL import Image, ImageOps
+
+from tapetum.archive import dicompixels
+from tapetum.core.errors import DataError
+
+MAX_PIXELS = 100_000_000
+FORMATS = ("JPEG", "PNG", "TIFF")
+_PLAIN_MODES = ("RGB", "L", "1", "P", "LA", "RGBA", "PA")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a file holds, found by decoding it whole: pixels, samples per pixel and bits per sample as stored."""
+
+    width: int
+    height: int
+    channels: int
+    bits: int
+    format: str
+
+
+def decode(data: bytes, *, min_side: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode a JPEG, PNG, TIFF or DICOM file to RGB.
+
+    Args:
+        data: the file's bytes.
+        min_side: wanted length of the shorter side in pixels, 0 for the full size. A smaller image is not enlarged.
+
+    Returns:
+        RGB, 0..255; orientation as EXIF says; one-channel images repeated; transparency over black.
+
+    Raises:
+        DataError: another format, a damaged file, more than 100 megapixels, or intensities of unknown range.
+    """
+    rgb, _ = _decode(data, min_side)
+    return shrink(rgb, min_side)
+
+
+def probe(data: bytes) -> Probe:
+    """Decode the whole file once and say what it holds.
+
+    Raises:
+        DataError: as `decode`.
+    """
+    return _decode(data, 0)[1]
+
+
+def shrink(image: UInt8[np.ndarray, "h w 3"], min_side: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with its shorter side shrunk to `min_side` by an antialiased filter; never enlarged."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    if not 0 < min_side < side:
+        return image
+    size = (round(width * min_side / side), round(height * min_side / side))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+
+
+def _decode(data: bytes, min_side: int) -> tuple[UInt8[np.ndarray, "h w 3"], Probe]:
+    if dicompixels.is_dicom(data):
+        image, channels, bits = dicompixels.decode_dicom(data, max_pixels=MAX_PIXELS)
+        return image, Probe(image.shape[1], image.shape[0], channels, bits, "DICOM")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about odd metadata; what matters is checked below
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return _from_pillow(image, data, min_side)
+        except Image.UnidentifiedImageError:
+            found = "an empty file" if not data else f"a file that begins with {data[:8]!r}"
+            raise DataError(f"{found} is no image that is read here", "JPEG, PNG, TIFF or DICOM") from None
+        except Image.DecompressionBombError:
+            raise DataError("the image is too large to be safe", f"at most {MAX_PIXELS:,} pixels") from None
+        except (OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError, cv2.error) as error:
+            raise DataError(f"the image does not decode: {error}", "a whole, undamaged file") from None
+
+
+def _from_pillow(image: Image.Image, data: bytes, min_side: int) -> tuple[UInt8[np.ndarray, "h w 3"], Probe]:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DataError(f"the image has {width} × {height} pixels", f"at most {MAX_PIXELS:,} pixels")
+    if getattr(image, "n_frames", 1) > 1:
+        raise DataError(f"the file holds {image.n_frames} images", "one image per file")  # pyright: ignore[reportAttributeAccessIssue]
+    form, mode, bits = str(image.format), image.mode, _bits(image, data)
+    info = Probe(width, height, len(image.getbands()), bits, form)
+    if bits > 8:
+        return _to_rgb(_sixteen(image, data, bits)), info
+    if mode not in _PLAIN_MODES:
+        raise DataError(f"the image has colour mode {mode}", "grey, RGB or a palette, 8 bits per sample")
+    if form == "JPEG" and min_side:
+        image.draft(
+            "RGB" if mode == "RGB" else None, (min_side, min_side) if width == height else _box(image, min_side)
+        )
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        over = image.convert("RGBA")
+        black = Image.new("RGBA", over.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, over)
+    return np.asarray(image.convert("RGB")), info
+
+
+def _box(image: Image.Image, min_side: int) -> tuple[int, int]:
+    scale = min_side / min(image.size)
+    return int(np.ceil(image.size[0] * scale)), int(np.ceil(image.size[1] * scale))
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits per sample as the file declares them; Pillow's modes hide them for RGB."""
+    if image.format == "PNG":
+        return max(8, data[24])
+    if image.format == "TIFF":
+        declared = image.tag_v2.get(258, (8,))  # pyright: ignore[reportAttributeAccessIssue]
+        return max(8, *(declared if isinstance(declared, tuple) else (declared,)))
+    return 8
+
+
+def _sixteen(image: Image.Image, data: bytes, bits: int) -> UInt8[np.ndarray, "h w *c"]:
+    """Samples of more than 8 bits, scaled by the range that the file declares."""
+    top = _declared_top(image, data, bits)
+    if image.mode in ("F", "I") and image.format == "TIFF":
+        raise DataError(f"the image has {bits} bits per sample of kind {image.mode}", "8 or 16 bits, unsigned")
+    image.load()  # raises where the file is cut short; cv2 would return what there is
+    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None or samples.dtype != np.uint16:
+        raise DataError(f"the image has {bits} bits per sample, which do not decode", "8 or 16 bits, unsigned")
+    if samples.max() > top:
+        raise DataError(
+            f"a sample of {samples.max()} in an image of declared top {top}", "samples in the declared range"
+        )
+    if samples.ndim == 3:
+        if samples.shape[2] != 3:
+            raise DataError(f"{samples.shape[2]} channels of {bits} bits", "one or three channels")
+        samples = samples[..., ::-1]
+    return scale_to_byte(samples, float(top))
+
+
+def _declared_top(image: Image.Image, data: bytes, bits: int) -> int:
+    unknown = DataError(
+        f"the image has {bits} bits per sample and does not say which range they use",
+        "8 bits, PNG with sBIT, TIFF with MaxSampleValue, or DICOM with BitsStored",
+        "export it as DICOM or as 8 bits",
+    )
+    if image.format == "PNG" and bits == 16:
+        place = data.find(b"sBIT", 33, 4096)
+        if place < 0 or set(data[place + 4 : place + 4 + len(image.getbands())]) != {16}:
+            raise unknown  # fewer significant bits are written shifted by some programs and not by others
+        return 65535
+    if image.format == "TIFF":
+        top = image.tag_v2.get(281) or image.tag_v2.get(341)  # pyright: ignore[reportAttributeAccessIssue]
+        top = max(top) if isinstance(top, tuple) else top
+        if top and 255 < top < 65536 and bits == 16:
+            return int(top)
+    raise unknown
+
+
+def scale_to_byte(samples: Integer[np.ndarray, "h w *c"], top: float) -> UInt8[np.ndarray, "h w *c"]:
+    """Samples 0..top to 0..255, rounded."""
+    return np.clip(np.rint(samples.astype(np.float64) * (255.0 / top)), 0, 255).astype(np.uint8)
+
+
+def _to_rgb(image: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w 3"]:
+    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else np.ascontiguousarray(image)

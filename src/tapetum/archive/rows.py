@@ -1,0 +1,58 @@
+"""What a reader hands over: one row per image of an export, or the reason why a row was refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tapetum.core.types import UNKNOWN, Laterality, Split
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of an export with what the export says of it.
+
+    Attributes:
+        file: the image's place inside the export, relative, with forward slashes.
+        row: row of the table as a spreadsheet counts it (the header is row 1); 0 where there is no table.
+        read: returns the file's bytes; called once, when the image is taken in.
+        split: the part the export itself assigns, `Split.NONE` where it assigns none.
+        notes: what was understood with a remark, for example an age that is no number.
+    """
+
+    file: str
+    row: int
+    patient_id: str
+    read: Callable[[], bytes]
+    visit_id: str = UNKNOWN
+    laterality: Laterality = Laterality.UNKNOWN
+    modality: str = UNKNOWN
+    mm_per_pixel: float = math.nan
+    age_years: float = math.nan
+    sex: str = UNKNOWN
+    captured: str = UNKNOWN
+    report: str = ""
+    labels: tuple[str, ...] = ()
+    split: Split = Split.NONE
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A row or file that was not taken, and why; kept in the archive's quarantine."""
+
+    file: str
+    row: int
+    reason: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}, row {self.row}" if self.row else self.file
+        return f"{place}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A remark for the person at the screen: nothing was refused."""
+
+    text: str
