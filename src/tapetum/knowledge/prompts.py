@@ -1,0 +1,51 @@
+"""Prompts: the texts that stand for a finding when an image is compared with words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tapetum.core.errors import UsageError
+from tapetum.core.registry import nearest
+from tapetum.knowledge.model import Pack
+
+
+def prompts(pack: Pack, finding: str, *, prompt_set: str = "name") -> tuple[str, ...]:
+    """English texts for one finding, the name first, each once.
+
+    Args:
+        finding: id in the pack.
+        prompt_set: `"name"`: name and synonyms; `"grades"`: name and the names of everything below it;
+            `"descriptions"`: name, synonyms and the expert descriptions of what is seen.
+
+    Raises:
+        UsageError: unknown finding or prompt set; the message names the nearest.
+
+    Example:
+        >>> from tapetum.knowledge import load_pack
+        >>> prompts(load_pack("fundus"), "macular_hole")[0]
+        'macular hole'
+    """
+    pack.finding(finding)
+    if prompt_set not in _SETS:
+        raise UsageError(f"unknown prompt set {prompt_set!r}", nearest(prompt_set, list(_SETS)), "prompt_set=name")
+    return tuple(dict.fromkeys(_SETS[prompt_set](pack, finding)))
+
+
+def _names(pack: Pack, finding: str) -> list[str]:
+    entry = pack.findings[finding]
+    return [entry.name, *entry.synonyms.get("en", ())]
+
+
+def _grades(pack: Pack, finding: str) -> list[str]:
+    return [pack.findings[name].name for name in (finding, *pack.descendants(finding))]
+
+
+def _descriptions(pack: Pack, finding: str) -> list[str]:
+    return [*_names(pack, finding), *pack.findings[finding].descriptions]
+
+
+_SETS: Mapping[str, Callable[[Pack, str], list[str]]] = {
+    "name": _names,
+    "grades": _grades,
+    "descriptions": _descriptions,
+}
