@@ -1,4 +1,4 @@
-"""A clinic's export in, an archive out: content-addressed images, records, splits by patient, a quarantine with reasons. No torch."""
+"""A clinic's export in, an archive out: images by content, records, splits by patient, a quarantine. No torch."""
 
 from tapetum.archive.ingest import IngestConfig, IngestSummary, ingest
 from tapetum.archive.opened import Archive, open_archive

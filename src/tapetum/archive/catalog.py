@@ -1,8 +1,8 @@
-"""The catalog: what the exports said, row by row, in SQLite (WAL, synchronous=FULL), so that a killed ingest loses nothing.
+"""The catalog: what the exports said, row by row, in SQLite (WAL, synchronous=FULL): a killed ingest loses nothing.
 
-Only statements (one per row of an export) are written while images come in. What follows from them (records, quarantine,
-splits) is computed from all statements at the end and written in one transaction: an ingest that was interrupted and run
-again ends where an uninterrupted one does.
+Only statements (one per row of an export) are written while images come in. What follows from them (records,
+quarantine, splits) is computed from all statements at the end and written in one transaction: an ingest that was
+interrupted and run again ends where an uninterrupted one does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE writer (id INTEGER PRIMARY KEY CHECK (id = 1), pid INTEGER, boot TEXT, started TEXT);
 CREATE TABLE statements (
   export TEXT NOT NULL, source TEXT NOT NULL, image_id TEXT NOT NULL, ordinal INTEGER NOT NULL, row INTEGER NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('stored', 'refused')), reason TEXT NOT NULL, said TEXT NOT NULL, run INTEGER NOT NULL,
-  PRIMARY KEY (source, image_id, ordinal));
+  state TEXT NOT NULL CHECK (state IN ('stored', 'refused')), reason TEXT NOT NULL, said TEXT NOT NULL,
+  run INTEGER NOT NULL, PRIMARY KEY (source, image_id, ordinal));
 CREATE TABLE patients (patient_id TEXT PRIMARY KEY, split TEXT NOT NULL);
 CREATE TABLE images (image_id TEXT PRIMARY KEY, patient_id TEXT NOT NULL, state TEXT NOT NULL);
 CREATE TABLE quarantine (file TEXT NOT NULL, row INTEGER NOT NULL, reason TEXT NOT NULL);
@@ -86,7 +86,7 @@ class Catalog:
         self._db.close()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Generator[None, None, None]:
         """All or nothing, flushed to disk at the end."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -98,7 +98,7 @@ class Catalog:
         self._db.execute("COMMIT")
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[int]:
+    def writing(self) -> Generator[int, None, None]:
         """Hold the single writer's lock; yields the number of this run. A lock whose process is gone is taken over.
 
         Raises:
@@ -137,8 +137,8 @@ class Catalog:
     def write(self, statements: Sequence[Statement], run: int) -> None:
         """Store what was said, in one transaction; earlier statements of the same file give way.
 
-        All statements of one file must come in one call. A file's earlier refusal is forgotten, and so is what was said of the
-        same bytes at the same place.
+        All statements of one file must come in one call. A file's earlier refusal is forgotten, and so is what was
+        said of the same bytes at the same place.
         """
         with self.transaction():
             for source, image_id in {(s.source, s.image_id) for s in statements}:
@@ -162,7 +162,8 @@ class Catalog:
     def statements(self) -> tuple[Statement, ...]:
         """Everything that was said, in a fixed order."""
         rows = self._db.execute(
-            "SELECT export, source, image_id, ordinal, row, reason, said FROM statements ORDER BY source, image_id, ordinal"
+            "SELECT export, source, image_id, ordinal, row, reason, said FROM statements"
+            " ORDER BY source, image_id, ordinal"
         )
         return tuple(Statement(*row[:6], said=json.loads(row[6])) for row in rows)
 

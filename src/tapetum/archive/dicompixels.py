@@ -10,7 +10,8 @@ import numpy as np
 import pydicom
 from jaxtyping import UInt8
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.pixels.utils import pixel_array
 
 from tapetum.core.errors import DataError
 
@@ -44,8 +45,8 @@ def read_dicom(data: bytes, *, header_only: bool = False) -> Any:
 def decode_dicom(data: bytes, *, max_pixels: int) -> tuple[UInt8[np.ndarray, "h w 3"], int, int]:
     """RGB, samples per pixel and stored bits of a single-frame DICOM image.
 
-    Colour is converted from YBR, palettes are looked up; grey values go through the modality table, then the declared window
-    or, where none is declared, the full range of the stored bits; MONOCHROME1 is inverted.
+    Colour is converted from YBR, palettes are looked up; grey values go through the modality table, then the declared
+    window or, where none is declared, the full range of the stored bits; MONOCHROME1 is inverted.
 
     Raises:
         DataError: no pixels, several frames, too many pixels, a cut file, or grey values of undeclared range.

@@ -1,4 +1,4 @@
-"""The texts of a table's cells and of DICOM headers, turned into values; what cannot be understood is said, not guessed."""
+"""Texts of cells and headers turned into values; what cannot be understood is said, not guessed."""
 
 from __future__ import annotations
 
@@ -91,6 +91,7 @@ def iso_date(text: str, order: str = "") -> tuple[str, str]:
     """The ISO date and, where the text was not understood, a note.
 
     Args:
+        text: ISO, DICOM (20210403), 3.4.2021, April 3, 2021, or with slashes.
         order: `dmy` or `mdy` for dates such as 03/04/2021; without it they are unknown, since either would be a guess.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`ingest`: a clinic's export in, an archive out; what cannot be taken is quarantined with its reason, the rest is taken.
+"""A clinic's export in, an archive out; what cannot be taken is quarantined with its reason, the rest is taken.
 
 Running again changes nothing. Killed at any moment and run again, it ends in the same archive.
 """
@@ -8,12 +8,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tapetum.archive.catalog import Catalog, Statement
@@ -86,7 +85,7 @@ class IngestSummary:
 def ingest(
     sources: Sequence[Path | str] | Path | str,
     out: Path | str,
-    config: IngestConfig = IngestConfig(),  # noqa: B008 - frozen
+    config: IngestConfig = IngestConfig(),
     *,
     progress: Progress | None = None,
 ) -> IngestSummary:
@@ -95,6 +94,7 @@ def ingest(
     Args:
         sources: folders, files, or `"odir:PATH"` for a public set by name.
         out: the archive's folder.
+        config: how the exports are read.
         progress: called with (files done, files in all) after every batch reached the disk.
 
     Returns:
@@ -141,7 +141,7 @@ def _settings(catalog: Catalog, exports: Sequence[Export], config: IngestConfig,
     card = next((e.card for e in exports if e.card), None)
     label_map = dict(card.label_map) if card else {}
     label_map |= parse_label_map(config.label_map)
-    asked = {
+    asked: dict[str, Any] = {
         "name": config.name or place.name.removesuffix(".tap"),
         "pack": config.pack or (card.pack if card else ""),
         "label_map": label_map,
@@ -276,7 +276,7 @@ def _shape(image_id: str, data: bytes, file: str, catalog: Catalog, vault: Vault
     if known and image_id in vault:
         return {key: known[key] for key in ("width", "height", "channels", "bits")}
     found = probe(data)
-    suffix = os.path.splitext(file)[1].lower()
+    suffix = PurePosixPath(file).suffix.lower()
     proper = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".dcm": "DICOM"}
     if proper.get(suffix, found.format) != found.format:
         notes.append(f"{file} is a {found.format} file by its content; read as such")
@@ -286,8 +286,8 @@ def _shape(image_id: str, data: bytes, file: str, catalog: Catalog, vault: Vault
 def _said(row: Row, config: IngestConfig, export: Export) -> dict[str, Any]:
     modality = row.modality if row.modality != UNKNOWN else config.modality or export.modality or UNKNOWN
     return {
-        "patient_id": row.patient_id, "visit_id": row.visit_id, "laterality": row.laterality.value, "modality": modality,
-        "mm_per_pixel": None if math.isnan(row.mm_per_pixel) else row.mm_per_pixel,
+        "patient_id": row.patient_id, "visit_id": row.visit_id, "laterality": row.laterality.value,
+        "modality": modality, "mm_per_pixel": None if math.isnan(row.mm_per_pixel) else row.mm_per_pixel,
         "age_years": None if math.isnan(row.age_years) else row.age_years, "sex": row.sex, "captured": row.captured,
         "report": row.report, "labels": list(row.labels), "split": row.split.value,
     }  # fmt: skip
@@ -308,8 +308,9 @@ def _finish(catalog: Catalog, place: Path, settings: dict[str, Any], notes: Iter
         leftover.unlink(missing_ok=True)
     ids = {r.image_id for r in records}
     return IngestSummary(
-        added=len(ids - before), unchanged=len(ids & before), quarantined=len(refused), reasons=refused, images=len(records),
-        patients=len({r.patient_id for r in records}), digest=digest, warnings=_warnings(resolved), notes=tuple(notes),
+        added=len(ids - before), unchanged=len(ids & before), quarantined=len(refused), reasons=refused,
+        images=len(records), patients=len({r.patient_id for r in records}), digest=digest,
+        warnings=_warnings(resolved), notes=tuple(notes),
     )  # fmt: skip
 
 

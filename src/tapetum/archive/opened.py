@@ -1,4 +1,4 @@
-"""An archive as the rest of the package sees it: records, pixels, labels, splits. Reading needs no lock and no database."""
+"""An archive as the rest of the package sees it: records, pixels, labels, splits; read without lock or database."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ class Archive:
         """The image as RGB.
 
         Args:
+            image_id: of a record of this archive.
             min_side: wanted length of the shorter side in pixels, 0 for the full size; never enlarged.
         """
         return decode(self.data(image_id), min_side=min_side)
@@ -83,11 +84,12 @@ class Archive:
     def labels(self, findings: Sequence[str], *, image_ids: Sequence[str]) -> Float64[np.ndarray, "n k"]:
         """The clinic's labels as a matrix.
 
-        A child's label makes its ancestors positive (where the archive has a pack). An image without labels is NaN in every
-        column, and so is a finding that no label of this archive can speak of.
+        A child's label makes its ancestors positive (where the archive has a pack). An image without labels is NaN in
+        every column, and so is a finding that no label of this archive can speak of.
 
         Args:
             findings: ids of the pack, names of `label_names`, or label texts such as `"D"`.
+            image_ids: the rows wanted, in this order.
 
         Returns:
             1 named, 0 not named on a labelled image, NaN unknown.

@@ -1,7 +1,8 @@
 """Bytes of an image file in, 8-bit RGB out; nothing is guessed about intensities.
 
-JPEG is decoded at the smallest of the scales 1/8, 1/4, 1/2, 1 that still holds the wanted size (the inverse cosine transform is
-then taken on fewer coefficients), so that a thumbnail of a large photograph costs little. Colour profiles are not applied.
+JPEG is decoded at the smallest of the scales 1/8, 1/4, 1/2, 1 that still holds the wanted size (the inverse cosine
+transform is then taken on fewer coefficients), so that a thumbnail of a large photograph costs little. Colour
+profiles are not applied.
 """
 
 from __future__ import annotations

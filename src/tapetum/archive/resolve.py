@@ -1,4 +1,4 @@
-"""From everything that was said to records and quarantine: a pure function, so that order and interruptions cannot matter."""
+"""From all that was said to records and quarantine: a pure function, so that order and interruptions cannot matter."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The snapshot: all records in one Parquet file and the quarantine as CSV, the same bytes for the same content.
 
-`meta.json` names the snapshot by its digest and is written last: a reader finds the old snapshot whole or the new one whole.
+`meta.json` names the snapshot by its digest and is written last: a reader finds the old snapshot whole or the new one
+whole.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def records_digest(records: Sequence[ImageRecord], settings: Mapping[str, Any]) 
     """SHA-256 over what matters: every field of every record, splits included, and how labels are read.
 
     Args:
+        records: in the order of the archive.
         settings: `pack` and `label_map`, which change what the labels mean.
     """
     whole = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -98,8 +100,10 @@ def read_records(path: Path, digest: str) -> tuple[ImageRecord, ...]:
             f"cannot read {file}: {error}", "the archive's records", "ingest the export again"
         ) from None
     return tuple(
-        ImageRecord(**{**row, "laterality": Laterality(row["laterality"]), "labels": tuple(row["labels"]),
-                       "split": Split(row["split"])})
+        ImageRecord(
+            laterality=Laterality(row.pop("laterality")), labels=tuple(row.pop("labels")),
+            split=Split(row.pop("split")), **row,
+        )
         for row in rows
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Split by patient: both eyes and all visits together, each stratum in the asked proportions, old patients never moved."""
+"""Split by patient: eyes and visits together, each stratum in the asked proportions, old patients never moved."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ def assign_splits(
 ) -> dict[str, Split]:
     """The split of each patient.
 
-    Within a stratum patients come in the order of a hash of (seed, patient), and each takes the split that lacks most. The
-    order of the rows has no influence, and patients that already have a split keep it.
+    Within a stratum patients come in the order of a hash of (seed, patient), and each takes the split that lacks
+    most. The order of the rows has no influence, and patients that already have a split keep it.
 
     Args:
         strata: patient → stratum, for example the patient's rarest label.
-        given: splits already fixed. fractions: train, validation, test; they sum to 1.
+        given: splits already fixed.
+        fractions: train, validation, test; they sum to 1.
+        seed: another seed, another split.
 
     Returns:
         Every patient of `strata` and `given`.
@@ -44,7 +46,7 @@ def assign_splits(
         raise UsageError(
             f"split fractions {tuple(fractions)}", "train, val, test, summing to 1", "fractions=0.6,0.15,0.25"
         )
-    wanted = dict(zip((Split.TRAIN, Split.VAL, Split.TEST), fractions, strict=True))
+    wanted: dict[Split, float] = dict(zip((Split.TRAIN, Split.VAL, Split.TEST), fractions, strict=True))
     splits = dict(given)
     counts: dict[str, Counter[Split]] = {}
     for patient, stratum in strata.items():

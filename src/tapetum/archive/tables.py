@@ -1,4 +1,4 @@
-"""Tables as clinics export them: commas, semicolons or tabs; UTF-8, UTF-16 or Windows-1252; columns named by the user."""
+"""Tables as clinics export them: commas, semicolons or tabs; UTF-8, UTF-16 or Windows-1252; any column names."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def read_table(path: Path, encoding: str = "") -> Table:
     """Read a CSV or TSV file.
 
     Args:
+        path: of the file.
         encoding: name of the encoding; empty to recognise UTF-8, UTF-16 and Windows-1252.
 
     Raises:
@@ -82,6 +83,7 @@ def map_columns(table: Table, mapping: str, *, labels: str = "", required: tuple
     """Which column plays which role.
 
     Args:
+        table: as read.
         mapping: `"patient=pid,image=file"`; roles not named are taken from columns of the exact default names.
         labels: name of the column with labels, the same as `labels=…` in `mapping`.
         required: roles without which nothing can be read.

@@ -29,8 +29,10 @@ def tabular_rows(
     Args:
         root: the export's folder; images may lie anywhere below it.
         columns: `"patient=pid,image=file,eye=side"`; a role may be switched off with `"labels="`.
-        labels: name of the column with labels. table: file name of the table, if there are several.
-        encoding: of the table, empty to recognise it. date_order: `dmy` or `mdy` for dates with slashes.
+        labels: name of the column with labels.
+        table: file name of the table, if there are several.
+        encoding: of the table, empty to recognise it.
+        date_order: `dmy` or `mdy` for dates with slashes.
         report_required: an empty report, where there is a report column, refuses the row.
 
     Returns:

@@ -88,7 +88,7 @@ def _write(place: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(part, place)
+        part.replace(place)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -1,8 +1,8 @@
 """Public data sets by name (a family: one file, one set or collection).
 
-A member is called with the place of the downloaded set and yields rows like a reader. Its module carries `CARD`, reached as
-`importlib.import_module(f"tapetum.archive.datasets.{name}").CARD`: licence, source, the layout expected on disk and known
-counts, so that a test can build a fake tree from the layout and check the real one against the counts.
+A member is called with the place of the downloaded set and yields rows like a reader. Its module carries `CARD`,
+reached as `importlib.import_module(f"tapetum.archive.datasets.{name}").CARD`: licence, source, the layout expected on
+disk and known counts, so that a test can build a fake tree from the layout and check the real one against the counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ class Card:
     """What is known of a public data set.
 
     Attributes:
-        layout: path below the root → what the file holds (for a table: its columns; for an archive of arrays: their names).
+        layout: path below the root → what the file holds (for a table: its columns; for an archive of arrays: their
+            names).
         label_map: label text → finding of the pack; labels not named keep their own text.
         counts: file or part → number of images known from the real data.
         pack: domain pack, empty where there is none. modality: of all images.
@@ -46,4 +47,6 @@ class Dataset(Protocol):
         DataError: what lies there has not the layout of the set.
     """
 
-    def __call__(self, root: Path) -> Iterator[Row | Refusal | Note]: ...
+    def __call__(self, root: Path) -> Iterator[Row | Refusal | Note]:
+        """Rows, refusals and notes in a fixed order."""
+        ...

@@ -2,8 +2,9 @@
 
 File names carry age, sex and label. They are kept as `source`, for people; nothing reads them as a feature.
 
-Source: Peking University International Competition on Ocular Disease Intelligent Recognition (ODIR-2019). Differs: read from
-a table with one row per eye (`pairs.csv`), not from the competition's spreadsheet with one row per patient.
+Source: Peking University International Competition on Ocular Disease Intelligent Recognition (ODIR-2019). Differs:
+    read from a table with one row per eye (`pairs.csv`), not from the competition's spreadsheet with one row per
+    patient.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Readers of a clinic's export (a family: one file, one kind of export).
 
-A member is called with the export's folder and yields, in a fixed order, a `Row` per image, a `Refusal` per row or file that
-cannot be taken (with file, row and reason), and a `Note` where something is worth telling. It never writes, never follows a
-path out of the folder and never guesses a value that the export does not give.
+A member is called with the export's folder and yields, in a fixed order, a `Row` per image, a `Refusal` per row or
+file that cannot be taken (with file, row and reason), and a `Note` where something is worth telling. It never writes,
+never follows a path out of the folder and never guesses a value that the export does not give.
 """
 
 from __future__ import annotations
@@ -39,4 +39,6 @@ class Reader(Protocol):
         encoding: str = "",
         date_order: str = "",
         report_required: bool = True,
-    ) -> Iterator[Row | Refusal | Note]: ...
+    ) -> Iterator[Row | Refusal | Note]:
+        """Rows, refusals and notes in a fixed order."""
+        ...

@@ -1,7 +1,7 @@
 """A folder of JPEG, PNG, TIFF or DICOM files with a CSV or TSV table that says what they are.
 
-Source: own design; the table's shape is what clinics and public sets export. Differs: from `csv.DictReader` loops as they
-are usually written, a row that cannot be read is refused with its reason and the rest is taken.
+Source: own design; the table's shape is what clinics and public sets export. Differs: from `csv.DictReader` loops as
+    they are usually written, a row that cannot be read is refused with its reason and the rest is taken.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ def folder(
     Args:
         root: the export's folder; images may lie anywhere below it.
         columns: `"patient=pid,image=file,eye=side"`; a role may be switched off with `"labels="`.
-        labels: name of the column with labels. table: file name of the table, if there are several.
-        encoding: of the table, empty to recognise it. date_order: `dmy` or `mdy` for dates with slashes.
+        labels: name of the column with labels.
+        table: file name of the table, if there are several.
+        encoding: of the table, empty to recognise it.
+        date_order: `dmy` or `mdy` for dates with slashes.
         report_required: an empty report, where there is a report column, refuses the row.
 
     Returns:
