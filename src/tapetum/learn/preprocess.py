@@ -1,0 +1,130 @@
+"""From pixels to an encoder's input: our own few lines, pinned by a golden test.
+
+The image processors of `transformers` change with the environment; here Pillow resizes (antialiased) and numpy does the
+rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from tapetum.core import config
+from tapetum.core.errors import ArtefactError, DataError, UsageError
+from tapetum.core.store import atomic_write
+
+FILE = "preprocessor_config.json"
+FITS = ("pad", "crop")
+_RESAMPLINGS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image becomes a tensor; travels with the weights as `preprocessor_config.json`.
+
+    Args:
+        size: side of the square result in pixels.
+        mean, std: per channel, on pixels scaled to 0..1.
+        fit: `"pad"` keeps the whole image and fills the shorter side with black, as the surround of a fundus photograph
+            is; `"crop"` keeps the central square.
+        resample: `"bilinear"` or `"bicubic"`, both antialiased.
+
+    Example:
+        >>> Preprocess(size=2)(np.full((4, 2, 3), 255, dtype=np.uint8)).shape
+        (3, 2, 2)
+    """
+
+    size: int
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    fit: str = "pad"
+    resample: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or len(self.mean) != 3 or len(self.std) != 3 or min(self.std, default=0) <= 0:
+            raise UsageError(
+                f"size={self.size}, mean={self.mean}, std={self.std}", "size ≥ 1 and three values each, std > 0"
+            )
+        if self.fit not in FITS:
+            raise UsageError(f"fit={self.fit!r}", f"one of {FITS}", "fit='pad'")
+        if self.resample not in _RESAMPLINGS:
+            raise UsageError(f"resample={self.resample!r}", f"one of {tuple(_RESAMPLINGS)}", "resample='bicubic'")
+
+    def __call__(self, pixels: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "3 s s"]:
+        """Square, resize, scale to 0..1 and normalise.
+
+        Args:
+            pixels: RGB, 8 bit.
+
+        Returns:
+            Channels first, in units of the encoder's standard deviations.
+
+        Raises:
+            DataError: the array is not 8-bit RGB, or has no pixels.
+        """
+        square = self.resized(pixels)
+        scale = np.float32(1) / (np.float32(255) * np.array(self.std, dtype=np.float32))
+        shift = np.array(self.mean, dtype=np.float32) / np.array(self.std, dtype=np.float32)
+        return np.ascontiguousarray((square * scale - shift).transpose(2, 0, 1))
+
+    def resized(self, pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:
+        """The same square as 8-bit RGB, for showing a heat-map over what the encoder saw."""
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+            raise DataError(
+                f"an image of shape {pixels.shape} and type {pixels.dtype}", "uint8 [height, width, 3], RGB"
+            )
+        square = _padded(pixels) if self.fit == "pad" else _cropped(pixels)
+        if square.shape[0] == self.size:
+            return square
+        resized = Image.fromarray(square).resize((self.size, self.size), _RESAMPLINGS[self.resample])
+        return np.array(resized)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the settings."""
+        return config.digest(self)
+
+    def save(self, folder: Path) -> None:
+        """Write `preprocessor_config.json` into `folder`."""
+        atomic_write(folder / FILE, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+    @staticmethod
+    def load(folder: Path) -> Preprocess:
+        """Read `preprocessor_config.json` from `folder`.
+
+        Raises:
+            ArtefactError: no such file, or it is damaged. UsageError: an unknown key or a wrong value in it.
+        """
+        path = folder / FILE
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ArtefactError(f"no {FILE} in {folder}", "the preprocessing that the weights were made with") from None
+        except json.JSONDecodeError as error:
+            raise ArtefactError(f"{path} is damaged: {error}", "JSON") from None
+        return config.fill(Preprocess, values)
+
+
+def _padded(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:
+    height, width = pixels.shape[:2]
+    if height == width:
+        return pixels
+    side = max(height, width)
+    square = np.zeros((side, side, 3), dtype=np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = pixels
+    return square
+
+
+def _cropped(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return np.ascontiguousarray(pixels[top : top + side, left : left + side])

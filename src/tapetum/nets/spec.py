@@ -1,0 +1,101 @@
+"""What a tower says of itself: enough to feed it, to name its columns and to key a cache."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tapetum.core.errors import ArtefactError
+
+RESAMPLINGS = ("bilinear", "bicubic")
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What an image encoder needs and gives.
+
+    Attributes:
+        name: short and readable, for example `"efficientnet_lite-224"`; the prefix of its blocks.
+        size: side of the square input in pixels.
+        mean, std: per channel, on pixels scaled to 0..1.
+        dim: columns of the pooled output.
+        grid: rows and columns of the token map.
+        blocks: name → (first, last+1) column; together they tile `[0, dim)`.
+        token_dim: columns of a token.
+        token_block: the block that holds the mean of the tokens, so that its weights can be applied to each of them.
+        weights_digest: SHA-256 of the weights as built; after training the caller computes it anew (`state_digest`).
+        resample: `"bilinear"` or `"bicubic"`, as the weights were evaluated by their authors.
+    """
+
+    name: str
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dim: int
+    grid: tuple[int, int]
+    blocks: Mapping[str, tuple[int, int]]
+    token_dim: int
+    token_block: str
+    weights_digest: str
+    resample: str = "bicubic"
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """What a text encoder gives.
+
+    Attributes:
+        dim: columns of the output. normalised: every row has length 1.
+        max_tokens: longer texts are cut there; 0 where nothing is cut.
+        weights_digest: SHA-256 of weights and vocabulary.
+    """
+
+    name: str
+    dim: int
+    weights_digest: str
+    normalised: bool = True
+    max_tokens: int = 0
+    licence: str = field(default="", compare=False)
+
+
+def state_digest(module: nn.Module) -> str:
+    """SHA-256 over the names, types, shapes and bytes of a module's parameters and buffers.
+
+    Args:
+        module: on any device.
+
+    Returns:
+        64 hexadecimal digits; equal weights, equal digest, whatever file they came from.
+    """
+    whole = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        flat = tensor.detach().cpu().contiguous()
+        whole.update(f"{name}\0{flat.dtype}\0{tuple(flat.shape)}\n".encode())
+        whole.update(flat.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a `.safetensors` file, or of a `.pth`/`.pt` file read without executing anything in it.
+
+    Raises:
+        ArtefactError: no such file, or it holds more than tensors.
+    """
+    if not path.is_file():
+        raise ArtefactError(f"no weights at {path}", "a .safetensors or .pth file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # weights_only refuses every pickle that would run code.
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:
+        raise ArtefactError(
+            f"{path} cannot be read as tensors: {error}", "a .safetensors file, or a .pth file with tensors only"
+        ) from error
