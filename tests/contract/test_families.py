@@ -173,8 +173,8 @@ def imported_from(family: str, path: Path) -> set[str]:
             if node.level:
                 above = package.split(".")[: len(package.split(".")) - node.level + 1]
                 origin = ".".join([*above, *([origin] if origin else [])])
-            names = [f"{origin}.{a.name}" for a in node.names] if origin == package else [origin]
-            found |= {n.removeprefix(f"{package}.").partition(".")[0] for n in names if n.startswith(f"{package}.")}
+            targets = [f"{origin}.{a.name}" for a in node.names] if origin == package else [origin]
+            found |= {n.removeprefix(f"{package}.").partition(".")[0] for n in targets if n.startswith(f"{package}.")}
     return found & set(names(family)) - {path.stem}
 
 
