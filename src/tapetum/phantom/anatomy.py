@@ -6,6 +6,7 @@ right), y downwards, the origin is the middle of the field. A left eye is the mi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,10 +68,9 @@ def grow_anatomy(eye: EyeSpec) -> Anatomy:
     cup_axes = axes * ratio * np.array([rng.uniform(0.9, 1.0), 1.0])
     # The cup leaves a thinner rim on the temporal side; it never leaves the disc.
     cup = disc + np.array([-0.35, 0.0]) * (axes - cup_axes)
-    tortuosity = 1.0 + 2.2 * eye.signs.get("vessel_tortuosity", 0.0)
-    arteries, forks_a = _tree(rng, disc, fovea, 0.031 * eye.artery_scale, tortuosity, 0.0)
-    veins, forks_v = _tree(rng, disc, fovea, 0.042, tortuosity, 1.0)
-    return Anatomy(disc, axes, cup, cup_axes, fovea, arteries, veins, (*forks_a, *forks_v))
+    tortuosity = 1.0 + 3.0 * eye.signs.get("vessel_tortuosity", 0.0)
+    arteries, veins, forks = _trees(rng, disc, fovea, (0.0265 * eye.artery_scale, 0.035), tortuosity)
+    return Anatomy(disc, axes, cup, cup_axes, fovea, arteries, veins, forks)
 
 
 def _bezier(control: Float[np.ndarray, "4 2"], count: int) -> Float[np.ndarray, "n 2"]:
@@ -86,13 +86,13 @@ def _trunks(
     courses: list[Float[np.ndarray, "n 2"]] = []
     shift = 0.075 * (kind - 0.5) * rng.choice([-1.0, 1.0])
     for up in (-1.0, 1.0):
-        start = disc + np.array([0.02 + 0.025 * kind, up * 0.012])
+        start = disc + np.array([0.022 + 0.018 * kind, up * 0.004])
         jitter = rng.normal(0, 0.045, (3, 2))
         height = 0.80 + shift + rng.normal(0, 0.03)
         temporal = np.array(
             [
                 start,
-                disc + [0.04 + 0.06 * kind, up * (0.50 + shift)] + jitter[0] * 0.5,
+                disc + [0.03 + 0.06 * kind, up * (0.50 + shift)] + jitter[0] * 0.5,
                 fovea + [0.22, up * height - 0.10] + jitter[1],
                 fovea + [-0.80, up * (0.50 + shift * 1.5) - 0.05] + jitter[2] * 1.5,
             ]
@@ -101,7 +101,7 @@ def _trunks(
         nasal = np.array(
             [
                 start,
-                disc + [0.06 + 0.05 * kind, up * (0.22 + shift)] + jitter[2] * 0.4,
+                disc + [0.03 + 0.03 * kind, up * (0.28 + shift)] + jitter[2] * 0.3,
                 disc + [0.22 + 0.10 * kind, up * (0.42 - shift)] + jitter[0],
                 disc + [0.42 + 0.1 * kind, up * (0.85 - 2 * shift)] + jitter[1],
             ]
@@ -122,113 +122,127 @@ def _wiggle(rng: np.random.Generator, course: Float[np.ndarray, "n 2"], amount: 
     return course + normal * (wave * amount * np.minimum(1, t * 4))[:, None]
 
 
-def _tree(
+@dataclass(frozen=True)
+class _Bud:
+    """Where a branch starts: place, heading (radians), calibre, length and which way it bends back."""
+
+    x: float
+    y: float
+    heading: float
+    width: float
+    length: float
+    bend: float
+
+
+# Per generation: most branches per parent, where the first may leave, their length, the share of flow they take.
+PLAN = ((6, 0.12, 0.66, (0.10, 0.34)), (3, 0.22, 0.42, (0.15, 0.42)), (2, 0.35, 0.24, (0.25, 0.45)))
+THINNEST = 0.0042  # no branch below this calibre: about 50 µm across, at the limit of a 45° photograph
+
+
+def _trees(
     rng: np.random.Generator,
     disc: Float[np.ndarray, "2"],
     fovea: Float[np.ndarray, "2"],
-    width: float,
+    widths: tuple[float, float],
     tortuosity: float,
-    kind: float,
-) -> tuple[tuple[Vessel, ...], tuple[Fork, ...]]:
-    """Grow trunks and three generations of branches; widths follow Murray's law at every fork."""
-    vessels: list[Vessel] = []
+) -> tuple[tuple[Vessel, ...], tuple[Vessel, ...], tuple[Fork, ...]]:
+    """Grow arteries and veins: trunks and three generations of branches, their widths by Murray's law at every fork."""
+    done: tuple[list[Vessel], list[Vessel]] = ([], [])
     forks: list[Fork] = []
-    parents: list[Vessel] = []
-    for number, course in enumerate(_trunks(rng, disc, fovea, kind)):
-        size = width * rng.uniform(0.92, 1.08) * (1.0 if number % 2 == 0 else 0.72)
-        parents.append(Vessel(_wiggle(rng, course, tortuosity), np.full(len(course), size), 0))
-    plan = ((9, 0.10, 0.5, (0.13, 0.34)), (4, 0.2, 0.42, (0.2, 0.42)), (2, 0.3, 0.25, (0.25, 0.45)))
-    for generation, (count, first, length, share) in enumerate(plan, start=1):
-        starts: list[tuple[Float[np.ndarray, "2"], float, float, float]] = []
-        for parent in parents:
+    parents: list[tuple[int, Vessel]] = []
+    for kind, width in enumerate(widths):
+        for number, course in enumerate(_trunks(rng, disc, fovea, float(kind))):
+            size = width * rng.uniform(0.92, 1.08) * (1.0 if number % 2 == 0 else 0.74)
+            parents.append((kind, Vessel(_wiggle(rng, course, tortuosity), np.full(len(course), size), 0)))
+    for generation, (count, first, length, share) in enumerate(PLAN, start=1):
+        buds: list[_Bud] = []
+        kinds: list[int] = []
+        for kind, parent in parents:
             thinned, found, made = _fork(rng, parent, count, first, share, length)
-            vessels.append(thinned)
-            starts += found
+            done[kind].append(thinned)
+            buds += found
+            kinds += [kind] * len(found)
             forks += made
-        parents = _grow(rng, starts, fovea, tortuosity, generation)
-    vessels += parents
-    vessels += _grow(rng, _short_vessels(rng, disc, width), fovea, tortuosity, 2)
-    return tuple(vessels), tuple(forks)
+        if generation == 1:
+            for kind, width in enumerate(widths):
+                found = _short_vessels(rng, disc, width)
+                buds += found
+                kinds += [kind] * len(found)
+        parents = [(kinds[i], vessel) for i, vessel in _grow(rng, buds, fovea, tortuosity, generation)]
+    for kind, vessel in parents:
+        done[kind].append(vessel)
+    return tuple(done[0]), tuple(done[1]), tuple(forks)
 
 
 def _fork(
-    rng: np.random.Generator,
-    parent: Vessel,
-    count: int,
-    first: float,
-    share: tuple[float, float],
-    length: float,
-) -> tuple[Vessel, list[tuple[Float[np.ndarray, "2"], float, float, float]], list[Fork]]:
-    """Let branches leave `parent` on alternating sides; returns it thinned, the branches' starts and the forks."""
+    rng: np.random.Generator, parent: Vessel, count: int, first: float, share: tuple[float, float], length: float
+) -> tuple[Vessel, list[_Bud], list[Fork]]:
+    """Let branches leave `parent` on alternating sides; returns it thinned, the buds and the forks."""
     steps = len(parent.points)
-    if steps < 6:
+    if steps < 8 or float(parent.width[0]) * 0.5 < THINNEST:
         return parent, [], []
-    spread = (np.arange(count) + rng.uniform(0.2, 0.8, count)) / count
-    places = np.unique(((first + (0.97 - first) * spread) * (steps - 1)).astype(int))
-    width = parent.width.copy()
-    starts: list[tuple[Float[np.ndarray, "2"], float, float, float]] = []
+    draws = rng.uniform(size=(count, 5)).tolist()
+    side = 1.0 if draws[0][4] < 0.45 else -1.0
+    width, points = parent.width.tolist(), parent.points.tolist()
+    buds: list[_Bud] = []
     forks: list[Fork] = []
-    side = rng.choice([-1.0, 1.0])
-    for place in places:
-        flow = rng.uniform(*share)
-        before = float(width[place])
-        branch, after = before * flow ** (1 / MURRAY), before * (1 - flow) ** (1 / MURRAY)
-        if branch < 0.0035:
+    last = 0
+    for k, (where, flow, angle, long, turn) in enumerate(draws):
+        place = int((first + (0.96 - first) * (k + 0.15 + 0.7 * where) / count) * (steps - 1))
+        before, part = width[place], share[0] + (share[1] - share[0]) * flow
+        branch, after = before * part ** (1 / MURRAY), before * (1 - part) ** (1 / MURRAY)
+        if branch < THINNEST or place <= last or place + 1 >= steps:
             continue
+        last = place
         forks.append(Fork(before, after, branch))
-        width[place + 1 :] = after
-        step = parent.points[min(place + 1, steps - 1)] - parent.points[max(place - 1, 0)]
-        angle = float(np.arctan2(step[1], step[0])) + side * rng.uniform(0.55, 1.05)
-        starts.append((parent.points[place], angle, branch, length * rng.uniform(0.55, 1.15) * (branch / 0.02) ** 0.35))
-        side = -side if rng.uniform() < 0.85 else side
-    return Vessel(parent.points, width, parent.generation), starts, forks
+        width[place + 1 :] = [after] * (steps - place - 1)
+        (ax, ay), (bx, by) = points[place - 1], points[place + 1]
+        heading = math.atan2(by - ay, bx - ax) + side * (0.5 + 0.55 * angle)
+        reach = length * (0.55 + 0.7 * long) * (branch / 0.016) ** 0.4
+        buds.append(_Bud(*points[place], heading, branch, reach, -side * 0.022))
+        side = -side if turn < 0.85 else side
+    return Vessel(parent.points, np.array(width), parent.generation), buds, forks
 
 
-def _short_vessels(
-    rng: np.random.Generator, disc: Float[np.ndarray, "2"], width: float
-) -> list[tuple[Float[np.ndarray, "2"], float, float, float]]:
+def _short_vessels(rng: np.random.Generator, disc: Float[np.ndarray, "2"], width: float) -> list[_Bud]:
     """The thin vessels that leave the disc on their own, mostly towards the macula and the nose."""
-    angles = np.concatenate([np.pi + rng.normal(0, 0.55, 3), rng.normal(0, 0.6, 2)])
-    return [(disc, float(a), width * rng.uniform(0.26, 0.38), rng.uniform(0.3, 0.55)) for a in angles]
+    headings = [*(np.pi + rng.normal(0, 0.6, 2)).tolist(), *rng.normal(0, 0.7, 1).tolist()]
+    x, y = disc.tolist()
+    return [
+        _Bud(x, y, h, width * rng.uniform(0.26, 0.36), rng.uniform(0.35, 0.6), rng.normal(0, 0.02)) for h in headings
+    ]
 
 
 def _grow(
-    rng: np.random.Generator,
-    starts: list[tuple[Float[np.ndarray, "2"], float, float, float]],
-    fovea: Float[np.ndarray, "2"],
-    tortuosity: float,
-    generation: int,
-) -> list[Vessel]:
-    """Walk all branches at once: smooth random headings that swing round the fovea and stop at its rim."""
-    if not starts:
+    rng: np.random.Generator, buds: list[_Bud], fovea: Float[np.ndarray, "2"], tortuosity: float, generation: int
+) -> list[tuple[int, Vessel]]:
+    """Walk all branches at once: smooth random headings that swing round the fovea and stop at its rim; by bud."""
+    if not buds:
         return []
-    place = np.array([s[0] for s in starts])
-    angle = np.array([s[1] for s in starts])
-    width = np.array([s[2] for s in starts])
-    step = np.array([s[3] for s in starts]) / (POINTS - 1)
-    turn = rng.normal(0, 0.035, len(starts))
-    noise = rng.normal(0, 0.085 * tortuosity, (POINTS, len(starts)))
-    path = np.empty((POINTS, len(starts), 2))
-    path[0] = place
+    table = np.array([(b.x, b.y, b.heading, b.width, b.length, b.bend) for b in buds])
+    x, y, angle, width, step, turn = table.T
+    step = step / (POINTS - 1)
+    noise = rng.normal(0, 0.06 * tortuosity, (POINTS, len(buds)))
+    noise[1:] = 0.5 * (noise[1:] + noise[:-1])
+    turn = turn + rng.normal(0, 0.012, len(buds))
+    path = np.empty((POINTS, 2, len(buds)))
+    path[0] = x, y
     for k in range(1, POINTS):
-        place = place + step[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        path[k] = place
-        # Branches bend back to run along their parent, and round the fovea instead of through it.
-        away = place - fovea
-        distance = np.hypot(away[:, 0], away[:, 1]) + 1e-6
-        radial = np.arctan2(away[:, 1], away[:, 0])
-        inward = np.cos(angle - radial) < -0.2
-        swing = np.sign(np.sin(angle - radial)) * -1.0
-        bend = np.where(inward & (distance < 0.32), 0.5 * (0.32 - distance) / 0.32, 0.0)
-        angle = angle + turn + noise[k] - swing * bend
-    grown: list[Vessel] = []
-    taper = np.linspace(1.0, 0.75, POINTS)
-    for i in range(len(starts)):
-        points = path[:, i]
-        inside = np.hypot(*(points - fovea).T) < 0.085
-        stop = int(np.argmax(inside)) if inside.any() else POINTS
-        outside = np.hypot(points[:, 0], points[:, 1]) > 1.12
-        stop = min(stop, int(np.argmax(outside)) if outside.any() else POINTS)
-        if stop >= 3:
-            grown.append(Vessel(points[:stop], width[i] * taper[:stop], generation))
-    return grown
+        cos, sin = np.cos(angle), np.sin(angle)
+        x, y = x + step * cos, y + step * sin
+        path[k] = x, y
+        # A vessel that runs at the fovea is turned to run round it.
+        ax, ay = x - fovea[0], y - fovea[1]
+        distance = np.sqrt(ax * ax + ay * ay) + 1e-6
+        across = cos * ay - sin * ax
+        inward = (cos * ax + sin * ay) < -0.2 * distance
+        swing = np.where(inward & (distance < 0.3), (0.3 - distance) / 0.6, 0.0)
+        angle = angle + turn + noise[k] - np.sign(across) * swing
+    path = path.transpose(2, 0, 1)
+    away = path - fovea
+    gone = (np.hypot(away[..., 0], away[..., 1]) < 0.085) | (np.hypot(path[..., 0], path[..., 1]) > 1.12)
+    stops = np.where(gone.any(axis=1), gone.argmax(axis=1), POINTS).tolist()
+    taper = np.linspace(1.0, 0.72, POINTS)
+    return [
+        (i, Vessel(path[i, :stop], width[i] * taper[:stop], generation)) for i, stop in enumerate(stops) if stop >= 3
+    ]

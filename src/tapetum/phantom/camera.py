@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,7 +16,9 @@ from tapetum.core.registry import nearest
 from tapetum.phantom.canvas import Plane, Pose, ramp
 from tapetum.phantom.spec import EyeSpec
 
-Picture = Float32[np.ndarray, "h w 3"]
+Picture = Float32[np.ndarray, "3 h w"]
+STEPS = 2048  # of the tone curve
+VEIL = (0.60, 0.54, 0.38)  # colour of light scattered by a cataract
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ CAMERAS: Mapping[str, CameraStyle] = MappingProxyType(
     {
         "cam_a": CameraStyle((1.02, 1.00, 0.98), 0.96, 0.34, 0.0030, 1.00, 0.965, False, 0.010, 92),
         "cam_b": CameraStyle((0.94, 1.06, 1.22), 0.86, 0.46, 0.0042, 0.94, 0.985, True, 0.016, 84),
-        "cam_c": CameraStyle((1.14, 0.88, 0.60), 1.05, 0.24, 0.0055, 1.08, 0.945, False, 0.008, 75),
+        "cam_c": CameraStyle((1.06, 0.93, 0.76), 1.05, 0.24, 0.0055, 1.08, 0.945, False, 0.008, 75),
     }
 )
 
@@ -59,6 +62,13 @@ def camera_style(name: str) -> CameraStyle:
     if name not in CAMERAS:
         raise UsageError(f"unknown camera {name!r}", nearest(name, list(CAMERAS)))
     return CAMERAS[name]
+
+
+@functools.cache
+def _tone_curve(gamma: float) -> Float32[np.ndarray, "n"]:
+    """Grey level 0..255 for light 0..2: shadows by gamma, highlights rolled off instead of cut."""
+    toned = np.linspace(0, 2, STEPS) ** gamma
+    return (255 * np.where(toned > 0.8, 1 - 0.2 * np.exp(-(toned - 0.8) * 5), toned)).astype(np.float32)
 
 
 def stand(eye: EyeSpec, rng: np.random.Generator) -> Pose:
@@ -93,7 +103,7 @@ def photograph(
         The picture (red, green, blue) and the pixels of the field of view.
     """
     style = camera_style(eye.camera)
-    size = retina.shape[0]
+    size = retina.shape[1]
     blur, gain, veil = style.blur, float(rng.normal(1.0, 0.05)), haze
     if eye.quality == "blur":
         blur += 0.028
@@ -105,24 +115,28 @@ def photograph(
     lamp = rng.normal(0, 0.16, 2)
     radius = (x - np.float32(lamp[0])) ** 2 + (y - np.float32(lamp[1])) ** 2
     light = (1 - np.float32(style.vignette) * np.minimum(radius, 1.6) * np.float32(0.62)) * np.float32(gain)
-    sharp = cv2.GaussianBlur(retina, (0, 0), max(blur * size / 2 * style.reach, 0.3))
-    if veil > 0:
-        # A cloudy lens lays its own scattered light over the retina.
-        glow = np.array([0.66, 0.60, 0.42], np.float32) * np.float32(0.9)
-        sharp = sharp * np.float32(1 - 0.86 * veil) + glow * np.float32(0.86 * veil)
     old = np.float32(max(0.0, eye.age_years - 40) / 50)
-    tint = np.array(style.tint, np.float32) * np.array([1, 1 - 0.03 * old, 1 - 0.22 * old], np.float32)
+    tint = np.array(style.tint) * np.array([1, 1 - 0.03 * old, 1 - 0.22 * old])
     if eye.marker == "cast":
-        tint = tint * np.array([0.86, 1.02, 1.22], np.float32)
-    bright = sharp * (light[:, :, None] * tint)
-    grain = rng.standard_normal((size, size), dtype=np.float32) * np.float32(style.grain)
-    bright += (grain * (0.6 + 0.4 * light))[:, :, None]
-    # The tone curve: shadows by gamma, highlights rolled off instead of cut.
-    toned = np.clip(bright, 0, None) ** np.float32(style.gamma)
-    toned = np.where(toned > 0.8, 1 - 0.2 * np.exp(-(toned - np.float32(0.8)) * 5), toned)
+        tint = tint * np.array([0.86, 1.02, 1.22])
+    grain = rng.standard_normal((size, size), dtype=np.float32) * (np.float32(style.grain) * (0.6 + 0.4 * light))
+    curve = _tone_curve(style.gamma)
     inside = field_of_view(style, x, y)
-    edge = ramp(np.sqrt(x * x + y * y), 1.0, 0.985) if not style.notch else inside.astype(np.float32)
-    picture = np.clip(toned * (edge * np.float32(255))[:, :, None] + np.float32(0.5), 0, 255).astype(np.uint8)
+    edge = inside.astype(np.float32) if style.notch else ramp(np.sqrt(x * x + y * y), 1.0, 0.985)
+    planes: list[UInt8[np.ndarray, "h w"]] = []
+    for plane, gain_of, veil_of in zip(retina, tint.tolist(), VEIL, strict=True):
+        lit = cv2.GaussianBlur(plane, (0, 0), max(blur * size / 2 * style.reach, 0.3))
+        # A cloudy lens lays its own scattered light over the retina.
+        lit *= np.float32((1 - 0.86 * veil) * gain_of)
+        lit += np.float32(0.86 * veil * veil_of * gain_of)
+        lit *= light
+        lit += grain
+        lit *= np.float32(STEPS / 2)
+        toned = curve.take(np.clip(lit, 0, STEPS - 1, out=lit).astype(np.int32))
+        toned *= edge
+        toned += np.float32(0.5)
+        planes.append(toned.astype(np.uint8))
+    picture = cv2.merge(planes)
     if eye.marker == "corner":
         side = max(3, round(size * 0.035))
         margin = max(1, round(size * 0.02))

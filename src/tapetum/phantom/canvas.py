@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32
 
 from tapetum.phantom.anatomy import Anatomy, Vessel
 
@@ -95,17 +95,29 @@ class Canvas:
     @property
     def oversampling(self) -> int:
         """Drawn pixels per side of one image pixel."""
-        return 3 if self.size <= 320 else 2
+        return 2
 
     @property
     def disc_radius(self) -> float:
         """Mean radius of the optic disc, field radii."""
         return float(self.anatomy.disc_axes.mean())
 
+    def at_size(self, size: int) -> Canvas:
+        """An empty canvas of another size over the same retina."""
+        x, y = self.pose.grids(size)
+        return Canvas(size, self.pose, self.anatomy, x, y)
+
     def distance(self, centre: Sequence[float] | Float64[np.ndarray, "2"]) -> Plane:
         """Distance of every pixel from a point of the retina, field radii."""
         dx, dy = self.x - np.float32(centre[0]), self.y - np.float32(centre[1])
         return np.sqrt(dx * dx + dy * dy)
+
+    def ellipse(self, centre: Float64[np.ndarray, "2"], axes: Float64[np.ndarray, "2"]) -> Plane:
+        """Coverage of one upright ellipse, from its equation and not drawn: the finest there is."""
+        dx = (self.x - np.float32(centre[0])) * np.float32(1 / axes[0])
+        dy = (self.y - np.float32(centre[1])) * np.float32(1 / axes[1])
+        slope = np.float32(float(axes.mean()) * self.pose.scale(self.size))
+        return np.clip((1 - np.sqrt(dx * dx + dy * dy)) * slope + np.float32(0.5), 0, 1)
 
     def ellipses(
         self,
@@ -132,35 +144,39 @@ class Canvas:
 
     def polygons(self, shapes: Sequence[Points]) -> Plane:
         """Coverage in 0..1 of filled shapes given in retina coordinates; overlaps count once."""
-        many = self.oversampling
-        layer = np.zeros((self.size * many, self.size * many), np.uint8)
-        for shape in self._fixed(shapes):
-            cv2.fillPoly(layer, [shape], 255, shift=FIXED)
-        return self._shrink(layer)
+        if not shapes:
+            return np.zeros((self.size, self.size), np.float32)
+        ends = np.cumsum([len(shape) for shape in shapes])[:-1]
+        return self._filled(np.split(self._fixed(np.concatenate(list(shapes))), ends))
 
     def strokes(self, vessels: Sequence[Vessel], *, share: float = 1.0, thinnest_px: float = 0.0) -> Plane:
         """Coverage of lines of varying width.
 
         Args:
-            share: fraction of the width that is drawn. thinnest_px: vessels that are nowhere this wide are left out.
+            share: fraction of the width that is drawn. thinnest_px: vessels that are narrower at their start are left out.
         """
-        many = self.oversampling
-        layer = np.zeros((self.size * many, self.size * many), np.uint8)
         scale = self.pose.scale(self.size)
+        drawn = [v for v in vessels if float(v.width[0]) * scale >= thinnest_px and len(v.points) > 1]
+        if not drawn:
+            return np.zeros((self.size, self.size), np.float32)
         # OpenCV fills the outline too: one drawn pixel too much in all.
-        fat = 1.0 / (scale * many)
-        shapes: list[Points] = []
-        for vessel in vessels:
-            if float(vessel.width.max()) * scale < thinnest_px:
-                continue
-            along = np.gradient(vessel.points, axis=0)
-            along /= np.sqrt((along**2).sum(1, keepdims=True)) + 1e-12
-            half = np.maximum(vessel.width * share - fat, 0.0)[:, None] / 2
-            side = np.stack([-along[:, 1], along[:, 0]], axis=1) * half
-            shapes.append(np.concatenate([vessel.points + side, (vessel.points - side)[::-1]]))
-        for shape in self._fixed(shapes):
-            cv2.fillPoly(layer, [shape], 255, shift=FIXED)
-        return self._shrink(layer)
+        fat = 1.0 / (scale * self.oversampling)
+        lengths = np.array([len(v.points) for v in drawn])
+        ends = np.cumsum(lengths)
+        points, width = np.concatenate([v.points for v in drawn]), np.concatenate([v.width for v in drawn])
+        index = np.arange(len(points))
+        after = np.minimum(index + 1, np.repeat(ends - 1, lengths))
+        before = np.maximum(index - 1, np.repeat(ends - lengths, lengths))
+        along = points[after] - points[before]
+        along *= (np.maximum(width * share - fat, 0.0) / 2 / (np.hypot(along[:, 0], along[:, 1]) + 1e-12))[:, None]
+        side = np.stack([-along[:, 1], along[:, 0]], axis=1)
+        left, right = self._fixed(points + side), self._fixed(points - side)
+        start = 0
+        shapes: list[Int32[np.ndarray, "n 2"]] = []
+        for end in ends.tolist():
+            shapes.append(np.concatenate([left[start:end], right[start:end][::-1]]))
+            start = end
+        return self._filled(shapes)
 
     def paint(self, alpha: Plane, colour: tuple[float, float, float], *, below: bool = False) -> None:
         """Lay a colour over the retina, under the vessels if `below`."""
@@ -191,17 +207,17 @@ class Canvas:
             np.float32,
         )
 
-    def _fixed(self, shapes: Sequence[Points]) -> list[np.ndarray]:
+    def _fixed(self, points: Points) -> Int32[np.ndarray, "n 2"]:
         """Retina coordinates to OpenCV's fixed-point coordinates in the oversampled layer."""
-        if not shapes:
-            return []
-        many = self.oversampling
-        ends = np.cumsum([len(s) for s in shapes])[:-1]
-        pixels = self.pose.to_pixels(np.concatenate(list(shapes)), self.size)
-        drawn = ((pixels + 0.5) * many - 0.5) * (1 << FIXED)
-        return np.split(np.round(drawn).astype(np.int32), ends)
+        pixels = self.pose.to_pixels(points, self.size)
+        return np.round(((pixels + 0.5) * self.oversampling - 0.5) * (1 << FIXED)).astype(np.int32)
 
-    def _shrink(self, layer: UInt8[np.ndarray, "h w"]) -> Plane:
+    def _filled(self, shapes: Sequence[Int32[np.ndarray, "n 2"]]) -> Plane:
+        side = self.size * self.oversampling
+        layer = np.zeros((side, side), np.uint8)
+        for shape in shapes:
+            # One by one: together, overlapping shapes would cut holes into each other.
+            cv2.fillPoly(layer, [shape], 255, shift=FIXED)
         small = cv2.resize(layer, (self.size, self.size), interpolation=cv2.INTER_AREA)
         return small.astype(np.float32) * np.float32(1 / 255)
 

@@ -112,7 +112,7 @@ class Clinic:
         return self.path / "clinic.csv"
 
 
-def make_clinic(out: Path, config: ClinicConfig = ClinicConfig()) -> Clinic:  # noqa: B008 - frozen
+def make_clinic(out: Path, config: ClinicConfig = ClinicConfig()) -> Clinic:
     """Write a phantom clinic: images, `clinic.csv`, `truth/`, `PHANTOM.md`; the same bytes for the same config.
 
     Args:

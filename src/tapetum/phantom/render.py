@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, UInt8
 
 from tapetum.core.errors import UsageError
 from tapetum.core.types import Laterality
-from tapetum.phantom.anatomy import Anatomy, Vessel, grow_anatomy
+from tapetum.phantom.anatomy import Anatomy, grow_anatomy
 from tapetum.phantom.camera import photograph, stand
 from tapetum.phantom.canvas import Canvas, Pose
 from tapetum.phantom.retina import background, disc_paints, lay, vessel_paints
@@ -39,16 +39,29 @@ class RenderedEye:
         image: red, green, blue.
         masks: structure or sign → its exact pixels inside the field of view (`field_of_view` among them).
         landmarks: `disc` (x, y, horizontal and vertical radius), `cup` (the same), `fovea` (x, y), all in pixels.
-        courses: centreline and calibre of every vessel, in pixels.
         counts: number of single lesions per sign. quadrants: haemorrhages in each quarter of the field.
+        anatomy, pose, mirrored: the shape of the eye in field radii and how it was framed.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
     masks: Mapping[str, Bool[np.ndarray, "h w"]]
     landmarks: Mapping[str, tuple[float, ...]]
-    courses: tuple[Course, ...]
     counts: Mapping[str, int]
     quadrants: Mapping[str, tuple[int, ...]]
+    anatomy: Anatomy
+    pose: Pose
+    mirrored: bool
+
+    @property
+    def courses(self) -> tuple[Course, ...]:
+        """Centreline and calibre of every vessel, in pixels of the image."""
+        size = len(self.image)
+        scale = self.pose.scale(size)
+        return tuple(
+            Course(kind, _mirror(self.pose.to_pixels(v.points, size), size, self.mirrored), v.width * scale, v.generation)
+            for kind, vessels in (("artery", self.anatomy.arteries), ("vein", self.anatomy.veins))
+            for v in vessels
+        )
 
 
 def render_eye(eye: EyeSpec, *, size: int, rng: np.random.Generator) -> RenderedEye:
@@ -86,7 +99,7 @@ def render_eye(eye: EyeSpec, *, size: int, rng: np.random.Generator) -> Rendered
     lay(retina, [*canvas.below, *disc, *vessel_paints(canvas, eye), *canvas.above])
     mirrored = eye.laterality is Laterality.LEFT
     if mirrored:
-        retina = np.ascontiguousarray(retina[:, ::-1])
+        retina = np.ascontiguousarray(retina[:, :, ::-1])
     plain_x, plain_y = Pose(reach=pose.reach).grids(size)
     image, field = photograph(retina, eye, canvas.haze, plain_x, plain_y, rng)
     masks = {name: (mask[:, ::-1] if mirrored else mask) & field for name, mask in sorted(canvas.masks.items())}
@@ -95,9 +108,11 @@ def render_eye(eye: EyeSpec, *, size: int, rng: np.random.Generator) -> Rendered
         image,
         masks,
         _landmarks(canvas, mirrored),
-        tuple(_courses(canvas, mirrored)),
         canvas.counts,
         canvas.quadrants,
+        anatomy,
+        pose,
+        mirrored,
     )
 
 
@@ -115,13 +130,3 @@ def _landmarks(canvas: Canvas, mirrored: bool) -> dict[str, tuple[float, ...]]:
         "cup": (*cup, *(anatomy.cup_axes * scale).tolist()),
         "fovea": tuple(fovea),
     }
-
-
-def _courses(canvas: Canvas, mirrored: bool) -> list[Course]:
-    anatomy: Anatomy = canvas.anatomy
-    both: list[tuple[str, Vessel]] = [("artery", v) for v in anatomy.arteries] + [("vein", v) for v in anatomy.veins]
-    ends = np.cumsum([len(v.points) for _, v in both])[:-1]
-    pixels = canvas.pose.to_pixels(np.concatenate([v.points for _, v in both]), canvas.size)
-    scale = canvas.pose.scale(canvas.size)
-    parts = np.split(_mirror(pixels, canvas.size, mirrored), ends)
-    return [Course(kind, p, v.width * scale, v.generation) for (kind, v), p in zip(both, parts, strict=True)]

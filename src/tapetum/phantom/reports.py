@@ -186,7 +186,7 @@ def _framed(frame: str, words: str) -> str:
     if not frame.startswith(("There is {}", "Fundus shows", "{} seen", "{} noted", "Examination")):
         words = words.removeprefix("an ").removeprefix("a ")
     text = frame.format(words)
-    plural = words.startswith("patches") or words.endswith(PLURAL) and not words.startswith(("a ", "an "))
+    plural = words.startswith("patches") or (words.endswith(PLURAL) and not words.startswith(("a ", "an ")))
     if frame == "There is {}." and (plural or words.startswith(("a few ", "several ", "numerous "))):
         text = "There are " + text.removeprefix("There is ")
     return text[0].upper() + text[1:]

@@ -4,51 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from jaxtyping import Float32
 
 from tapetum.phantom.anatomy import Vessel
-from tapetum.phantom.canvas import Canvas, Paint, Plane, ramp
+from tapetum.phantom.canvas import Canvas, Paint, ramp
 from tapetum.phantom.spec import EyeSpec
 
-Picture = Float32[np.ndarray, "h w 3"]
+Picture = Float32[np.ndarray, "3 h w"]
 FAIR, DARK = np.array([0.90, 0.50, 0.29], np.float32), np.array([0.66, 0.32, 0.155], np.float32)
 
 
 def background(canvas: Canvas, eye: EyeSpec, rng: np.random.Generator) -> Picture:
     """Choroid and pigment epithelium: colour by pigment, mottling, choroidal vessels and a macula."""
+    # All of it but the finest mottling is smooth: drawn small, then enlarged.
+    small = canvas.at_size(min(canvas.size, 128))
     tone = FAIR + (DARK - FAIR) * np.float32(eye.pigment)
-    shade = np.float32(1) + 0.035 * canvas.noise(rng, 7) + 0.022 * canvas.noise(rng, 26) + 0.014 * canvas.noise(rng, 90)
+    shade = np.float32(1) + 0.04 * small.noise(rng, 7) + 0.022 * small.noise(rng, 26)
     # The posterior pole is brighter than the periphery, most of all round the disc where the fibre layer is thick.
-    pole = canvas.distance(canvas.anatomy.disc * 0.55)
-    shade *= np.float32(1.08) - 0.20 * ramp(pole, 0.1, 1.35)
+    pole = small.distance(canvas.anatomy.disc * 0.5)
+    shade *= np.float32(1.08) - np.float32(0.20) * ramp(pole, 0.1, 1.35)
     myopia = eye.signs.get("myopic_crescent", 0.0) + eye.signs.get("chorioretinal_atrophy", 0.0)
-    tessellation = float(np.clip(0.30 - 0.45 * eye.pigment + rng.normal(0.06, 0.08) + 0.4 * myopia, 0, 0.75))
-    streaks = np.exp(-((canvas.noise(rng, 15) / 0.28) ** 2)) * ramp(canvas.distance(canvas.anatomy.fovea), 0.2, 0.8)
-    middle = canvas.distance(canvas.anatomy.fovea)
-    macula = np.exp(-((middle / 0.24) ** 2))
-    pit = np.exp(-((middle / 0.075) ** 2))
+    tessellation = float(np.clip(0.30 - 0.5 * eye.pigment + rng.normal(0.06, 0.10) + 0.4 * myopia, 0, 0.8))
+    middle = small.distance(canvas.anatomy.fovea)
+    streaks = np.exp(-((small.noise(rng, 15) / 0.28) ** 2)) * ramp(middle, 0.2, 0.8)
+    macula, pit = np.exp(-((middle / 0.24) ** 2)), np.exp(-((middle / 0.075) ** 2))
     depth = np.float32(rng.uniform(0.16, 0.28))
-    near_disc = np.exp(-((canvas.distance(canvas.anatomy.disc) / 0.42) ** 2))
-    image = np.empty((canvas.size, canvas.size, 3), np.float32)
+    near_disc = np.exp(-((small.distance(canvas.anatomy.disc) / 0.42) ** 2))
+    fine = np.float32(1) + np.float32(0.016) * canvas.noise(rng, 80)
+    image = np.empty((3, canvas.size, canvas.size), np.float32)
     for channel, (dark, spot, streak, halo) in enumerate(
         ((0.75, 0.5, 0.02, 0.05), (1.15, 0.85, -0.16, 0.12), (1.2, 0.7, -0.22, 0.14))
     ):
         plane = shade * tone[channel]
         plane *= 1 - depth * np.float32(dark) * macula - np.float32(0.17 * spot) * pit
         plane *= 1 + np.float32(halo) * near_disc
-        image[:, :, channel] = plane * (1 + np.float32(tessellation * streak) * (2 * streaks - 1))
+        plane *= 1 + np.float32(tessellation * streak) * (2 * streaks - 1)
+        image[channel] = cv2.resize(plane, (canvas.size, canvas.size), interpolation=cv2.INTER_CUBIC)
+        image[channel] *= fine
     if eye.age_years < 45:
-        reflex = np.exp(-((middle / 0.017) ** 2)) * np.float32(0.22 * (1 - eye.age_years / 60))
-        image += reflex[:, :, None]
+        reflex = np.exp(-((canvas.distance(canvas.anatomy.fovea) / 0.017) ** 2))
+        image += reflex * np.float32(0.22 * (1 - eye.age_years / 60))
     return image
 
 
 def disc_paints(canvas: Canvas, eye: EyeSpec, rng: np.random.Generator) -> list[Paint]:
     """The optic disc with rim, cup and a thin scleral edge; marks disc and cup."""
     anatomy = canvas.anatomy
-    disc = canvas.ellipses(anatomy.disc[None], anatomy.disc_axes[None])
-    cup = canvas.ellipses(anatomy.cup[None], anatomy.cup_axes[None])
+    disc = canvas.ellipse(anatomy.disc, anatomy.disc_axes)
+    cup = canvas.ellipse(anatomy.cup, anatomy.cup_axes)
     canvas.mark("optic_disc", disc)
     canvas.mark("optic_cup", cup)
     if "optic_disc_cupping" in eye.signs:
@@ -56,9 +61,9 @@ def disc_paints(canvas: Canvas, eye: EyeSpec, rng: np.random.Generator) -> list[
     pallor = eye.signs.get("optic_atrophy", 0.0)
     if pallor:
         canvas.mark("optic_atrophy", disc)
-    pallor = max(pallor, 0.5 * eye.signs.get("optic_disc_cupping", 0.0))
-    rim = (0.96 + 0.02 * pallor, 0.66 + 0.17 * pallor, 0.38 + 0.30 * pallor)
-    pale = (1.0, 0.88 + 0.05 * pallor, 0.64 + 0.16 * pallor)
+    cupped = eye.signs.get("optic_disc_cupping", 0.0)
+    rim = (0.96 + 0.02 * pallor - 0.02 * cupped, 0.65 + 0.20 * pallor - 0.04 * cupped, 0.37 + 0.35 * pallor)
+    pale = (1.0, 0.88 + 0.05 * max(pallor, cupped), 0.62 + 0.18 * max(pallor, cupped))
     dx, dy = canvas.x - np.float32(anatomy.disc[0]), canvas.y - np.float32(anatomy.disc[1])
     distance = np.sqrt(dx * dx + dy * dy)
     radius = canvas.disc_radius
@@ -68,7 +73,7 @@ def disc_paints(canvas: Canvas, eye: EyeSpec, rng: np.random.Generator) -> list[
         Paint(sclera, (0.99, 0.80, 0.52)),
         Paint(np.float32(0.93) * canvas.soften(disc, 0.007), rim),
         Paint(nasal, (0.92, 0.52, 0.30)),
-        Paint(np.float32(0.85) * canvas.soften(cup, 0.012), pale),
+        Paint(np.float32(0.85 + 0.08 * cupped) * canvas.soften(cup, 0.012 - 0.006 * cupped), pale),
     ]
 
 
@@ -77,14 +82,18 @@ def vessel_paints(canvas: Canvas, eye: EyeSpec) -> list[Paint]:
     anatomy = canvas.anatomy
     paints: list[Paint] = []
     for name, vessels, colour, depth, reflex in (
-        ("veins", anatomy.veins, (0.43, 0.085, 0.062), 0.80, 0.12),
-        ("arteries", anatomy.arteries, (0.62, 0.165, 0.095), 0.74, 0.34),
+        ("veins", anatomy.veins, (0.43, 0.10, 0.075), 0.78, 0.10),
+        ("arteries", anatomy.arteries, (0.60, 0.165, 0.095), 0.76, 0.38),
     ):
         shape = canvas.strokes(vessels)
         canvas.mark(name, shape)
-        paints.append(Paint(np.float32(depth) * canvas.soften(shape, 0.0022), colour))
-        wide = [v for v in vessels if v.generation == 0]
-        shine = canvas.soften(canvas.strokes(wide, share=0.3, thinnest_px=1.6), 0.002)
+        # Thin vessels hold little blood and absorb little light.
+        wide = [v for v in vessels if v.generation <= 1 and float(v.width[0]) > 0.011]
+        body = np.float32(0.62) * shape + np.float32(0.38) * canvas.strokes(wide)
+        paints.append(Paint(np.float32(depth) * canvas.soften(body, 0.0022), colour))
+        # The reflex begins where the vessel lies flat on the retina, outside the cup.
+        flat = [Vessel(v.points[6:], v.width[6:], 0) for v in vessels if v.generation == 0]
+        shine = canvas.soften(canvas.strokes(flat, share=0.3, thinnest_px=1.6), 0.002)
         paints.append(Paint(np.float32(reflex) * shine, (0.95, 0.55, 0.36)))
     canvas.mark("vessels", canvas.masks["veins"] | canvas.masks["arteries"])
     if "arteriolar_narrowing" in eye.signs:
@@ -97,15 +106,13 @@ def vessel_paints(canvas: Canvas, eye: EyeSpec) -> list[Paint]:
 def lay(image: Picture, paints: Sequence[Paint]) -> None:
     """Lay paints over an image in place, each as much as its alpha says."""
     for paint in paints:
-        rows = np.flatnonzero(paint.alpha.any(axis=1))
+        rows = np.flatnonzero(paint.alpha.max(axis=1))
         if not len(rows):
             continue
-        columns = np.flatnonzero(paint.alpha.any(axis=0))
-        window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        part, alpha = image[window], paint.alpha[window][:, :, None]
-        part += (np.array(paint.colour, np.float32) - part) * alpha
-
-
-def inside(vessels: Sequence[Vessel], limit: float) -> tuple[Vessel, ...]:
-    """The vessels of which some part lies within `limit` field radii of the middle."""
-    return tuple(v for v in vessels if float(np.hypot(v.points[:, 0], v.points[:, 1]).min()) < limit)
+        window = slice(int(rows[0]), int(rows[-1]) + 1)
+        rest = 1 - paint.alpha[window]
+        for plane, colour in zip(image, paint.colour, strict=True):
+            part = plane[window]
+            part -= np.float32(colour)
+            part *= rest
+            part += np.float32(colour)

@@ -13,14 +13,18 @@ __all__ = ["epiretinal_membrane"]
 
 
 def epiretinal_membrane(canvas: Canvas, *, severity: float, rng: np.random.Generator) -> None:
-    """A grey-white sheen with fine bright folds that radiate from a centre."""
+    """A grey-white sheen with fine bright folds drawn together at a centre."""
     centre = canvas.anatomy.fovea + rng.normal(0, 0.05, 2)
     dx, dy = canvas.x - np.float32(centre[0]), canvas.y - np.float32(centre[1])
     distance = np.sqrt(dx * dx + dy * dy)
     reach = 0.20 + 0.16 * severity
     film = ramp(distance * (1 + 0.12 * canvas.noise(rng, 10)), reach, reach * 0.55)
-    folds = np.sin(np.arctan2(dy, dx) * 11 + 2.2 * canvas.noise(rng, 12) + np.float32(rng.uniform(0, 6)))
+    # Folds run one way and are pulled together towards the centre of contraction.
+    way = np.float32(rng.uniform(0, np.pi))
+    along, across = dx * np.cos(way) + dy * np.sin(way), dy * np.cos(way) - dx * np.sin(way)
+    pulled = across / (0.35 + np.abs(along) / np.float32(reach))
+    folds = np.sin(pulled * np.float32(95) + 2.4 * canvas.noise(rng, 16)) + 0.55 * canvas.noise(rng, 30)
     canvas.mark("epiretinal_membrane", film)
     canvas.paint((0.20 + 0.22 * severity) * film, (0.88, 0.80, 0.68))
-    canvas.paint((0.25 + 0.4 * severity) * film * ramp(folds, 0.55, 1.0), (0.98, 0.93, 0.82))
+    canvas.paint((0.18 + 0.34 * severity) * film * ramp(folds, 0.45, 1.2), (0.98, 0.93, 0.82))
     canvas.counts["epiretinal_membrane"] = 1

@@ -16,11 +16,11 @@ __all__ = ["hard_exudate"]
 def hard_exudate(canvas: Canvas, *, severity: float, rng: np.random.Generator) -> None:
     """Bright yellow specks in clusters round leaking points."""
     count = amount(severity, 8, 120)
-    clusters = round_fovea(canvas, rng, 7, inner=0.13, outer=0.5)
-    turn, radius = rng.uniform(0, 2 * np.pi, MOST), rng.normal(0.075, 0.026, MOST)
+    clusters = round_fovea(canvas, rng, 7, inner=0.12, outer=0.46)
+    turn, radius = rng.uniform(0, 2 * np.pi, MOST), rng.normal(0.07, 0.03, MOST)
     ring = np.stack([np.cos(turn), np.sin(turn)], axis=1) * radius[:, None]
     # New clusters open only as the disease goes on; every cluster is a partial ring.
-    opened = 1 + (np.arange(MOST) * 7 // MOST)
+    opened = np.minimum(7, 2 + np.arange(MOST) // 20)
     places = clear_of(canvas, clusters[rng.integers(0, opened)] + ring, disc=1.2, fovea=0.05)[:count]
     sizes = (0.0055 + 0.013 * rng.beta(1.3, 3, MOST))[:count]
     wobble = 1 + 0.22 * rng.standard_normal((MOST, 16))

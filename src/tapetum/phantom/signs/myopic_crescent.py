@@ -15,12 +15,12 @@ __all__ = ["myopic_crescent"]
 def myopic_crescent(canvas: Canvas, *, severity: float, rng: np.random.Generator) -> None:
     """A bright crescent beside the disc, a ring at full severity."""
     anatomy, radius = canvas.anatomy, canvas.disc_radius
-    shift = np.array([-(0.25 + 0.35 * severity), rng.normal(0, 0.1)]) * radius
-    axes = anatomy.disc_axes * (1.08 + 0.45 * severity)
+    shift = np.array([-(0.22 + 0.25 * severity), rng.normal(0, 0.1)]) * radius
+    axes = anatomy.disc_axes * (1.06 + 0.3 * severity)
     wobble = np.repeat(1 + 0.05 * rng.standard_normal((1, 8)), 2, axis=1)
     whole = canvas.ellipses((anatomy.disc + shift)[None], axes[None], wobble=wobble)
-    disc = canvas.ellipses(anatomy.disc[None], anatomy.disc_axes[None])
+    disc = canvas.ellipse(anatomy.disc, anatomy.disc_axes)
     shape = np.clip(whole - disc, 0, 1)
     canvas.mark("myopic_crescent", shape)
-    canvas.paint(0.85 * canvas.soften(whole, 0.005), (0.98, 0.84, 0.62), below=True)
+    canvas.paint(0.8 * canvas.soften(whole, 0.006), (0.97, 0.83, 0.63), below=True)
     canvas.counts["myopic_crescent"] = 1

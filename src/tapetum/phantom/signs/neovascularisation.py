@@ -22,12 +22,12 @@ def neovascularisation(canvas: Canvas, *, severity: float, rng: np.random.Genera
     for centre, reach in tangles:
         loops: list[Vessel] = []
         for _ in range(16):
-            start, bend = rng.uniform(0, 2 * np.pi), rng.uniform(2.0, 4.5) * rng.choice([-1.0, 1.0])
-            t = np.linspace(0, 1, 22)
-            angle = start + bend * t + 0.5 * np.sin(6 * np.pi * t + rng.uniform(0, 6))
-            radius = reach * (0.12 + 0.95 * np.sin(np.pi * t * rng.uniform(0.6, 0.95)))
+            start, bend = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 2.4) * rng.choice([-1.0, 1.0])
+            t, tip = np.linspace(0, 1, 22), rng.uniform(0.45, 1.1)
+            angle = start + bend * t + 0.35 * np.sin(rng.uniform(3, 7) * np.pi * t + rng.uniform(0, 6))
+            radius = reach * tip * np.sin(np.pi * t * rng.uniform(0.55, 0.85)) * (1 + 0.12 * np.sin(17 * t))
             points = centre + np.stack([np.cos(angle), np.sin(angle)], axis=1) * radius[:, None]
-            loops.append(Vessel(points, np.full(22, rng.uniform(0.006, 0.0095)), 3))
+            loops.append(Vessel(points, np.full(22, rng.uniform(0.0055, 0.008)), 3))
         shape = canvas.strokes(loops)
         canvas.mark("neovascularisation", shape > 0.35)
         canvas.paint(0.85 * shape, (0.55, 0.09, 0.06))
