@@ -22,6 +22,9 @@ from tapetum.core.errors import DataError
 
 MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "TIFF")
+# Decoding a little above the wanted size keeps the result within a grey level: benchmarks/decode_resize.py.
+DRAFT_MARGIN = 1.25
+_ORIENTATION = 274
 _PLAIN_MODES = ("RGB", "L", "1", "P", "LA", "RGBA", "PA")
 
 
@@ -64,12 +67,9 @@ def probe(data: bytes) -> Probe:
 
 def shrink(image: UInt8[np.ndarray, "h w 3"], min_side: int) -> UInt8[np.ndarray, "h w 3"]:
     """The image with its shorter side shrunk to `min_side` by an antialiased filter; never enlarged."""
-    height, width = image.shape[:2]
-    side = min(height, width)
-    if not 0 < min_side < side:
+    if not 0 < min_side < min(image.shape[:2]):
         return image
-    size = (round(width * min_side / side), round(height * min_side / side))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    return np.asarray(_resized(Image.fromarray(image), min_side))
 
 
 def _decode(data: bytes, min_side: int) -> tuple[UInt8[np.ndarray, "h w 3"], Probe]:
@@ -103,19 +103,26 @@ def _from_pillow(image: Image.Image, data: bytes, min_side: int) -> tuple[UInt8[
     if mode not in _PLAIN_MODES:
         raise DataError(f"the image has colour mode {mode}", "grey, RGB or a palette, 8 bits per sample")
     if form == "JPEG" and min_side:
-        image.draft(
-            "RGB" if mode == "RGB" else None, (min_side, min_side) if width == height else _box(image, min_side)
-        )
+        image.draft(None, _box(image, DRAFT_MARGIN * min_side))
     image.load()
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         over = image.convert("RGBA")
-        black = Image.new("RGBA", over.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, over)
-    return np.asarray(image.convert("RGB")), info
+        image = Image.alpha_composite(Image.new("RGBA", over.size, (0, 0, 0, 255)), over)
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    return np.asarray(_resized(image, min_side)), info
 
 
-def _box(image: Image.Image, min_side: int) -> tuple[int, int]:
+def _resized(image: Image.Image, min_side: int) -> Image.Image:
+    side = min(image.size)
+    if not 0 < min_side < side:
+        return image
+    size = (max(1, round(image.width * min_side / side)), max(1, round(image.height * min_side / side)))
+    return image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _box(image: Image.Image, min_side: float) -> tuple[int, int]:
     scale = min_side / min(image.size)
     return int(np.ceil(image.size[0] * scale)), int(np.ceil(image.size[1] * scale))
 

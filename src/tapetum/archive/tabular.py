@@ -57,7 +57,7 @@ def tabular_rows(
         try:
             row = _row(places, number, said, order, report_required and "report" in role)
         except DataError as error:
-            yield Refusal(said["image"].strip() or place.name, number, _one_line(error))
+            yield Refusal(said["image"].strip() or place.name, number, one_line(error))
             continue
         named.add(row.file)
         yield row
@@ -92,5 +92,6 @@ def _row(places: Places, number: int, said: Mapping[str, str], order: str, repor
     )
 
 
-def _one_line(error: DataError) -> str:
+def one_line(error: DataError) -> str:
+    """What was found and expected, on one line of the quarantine."""
     return f"{error.found} (expected: {error.expected})" if error.expected else error.found
