@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float, Float64, Int, Integer, Real, UInt64
+from jaxtyping import Float, Float64, Int, Integer, Real
 
 from tapetum.core.errors import UsageError
 from tapetum.score.inputs import finite_scores, known_labels, same_length
@@ -90,16 +90,10 @@ def auroc_draws(
 
 
 def _count(size: int, draws: int, rng: np.random.Generator) -> Int[np.ndarray, "b c"]:
-    """How often each of `size` clusters is drawn, in each of `draws` draws of `size`.
-
-    Two 32-bit integers from each 64-bit one, scaled to 0..size-1: the chance of a cluster is 1/size within 2^-32.
-    """
-    half, many = np.uint64(32), size * draws
-    bits = rng.integers(0, np.iinfo(np.uint64).max, size=(many + 1) // 2, dtype=np.uint64, endpoint=True)
-    halves: UInt64[np.ndarray, "h"] = np.concatenate([bits & np.uint64(0xFFFFFFFF), bits >> half])[:many]
-    drawn = (halves * np.uint64(size) >> half).astype(np.int64).reshape(draws, size)
-    drawn += np.arange(draws)[:, None] * size
-    return np.bincount(drawn.ravel(), minlength=many).reshape(draws, size)
+    """How often each of `size` clusters is drawn, in each of `draws` draws of `size`."""
+    drawn = rng.integers(0, size, size=(draws, size), dtype=np.int32)
+    places = drawn + np.arange(draws)[:, None] * size
+    return np.bincount(places.ravel(), minlength=size * draws).reshape(draws, size)
 
 
 def _sweep(ranking: Ranking, weights: Integer[np.ndarray, "n b"]) -> Float64[np.ndarray, "b"]:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float64, Real
 
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Interval
-from tapetum.score.draws import auroc_draws, cluster_codes, cluster_weights, mean_draws
+from tapetum.score.draws import auroc_draws, cluster_weights, mean_draws
 from tapetum.score.inputs import finite_scores, known_labels, same_length
 from tapetum.score.ranking import rank
 
@@ -301,7 +301,7 @@ def _percentile(
     known = drawn[~np.isnan(drawn)]
     if len(known) < len(drawn):
         method += f", {len(drawn) - len(known)} undefined draws left out"
-    patients = int(cluster_codes(clusters).max()) + 1
+    patients = len(set(np.asarray(clusters).tolist()))
     if math.isnan(estimate) or patients < 2 or len(known) < FEWEST * len(drawn):
         if patients < 2:
             method += ", one patient only: no bounds"
