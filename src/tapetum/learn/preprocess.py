@@ -76,10 +76,7 @@ class Preprocess:
 
     def resized(self, pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:
         """The same square as 8-bit RGB, for showing a heat-map over what the encoder saw."""
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-            raise DataError(
-                f"an image of shape {pixels.shape} and type {pixels.dtype}", "uint8 [height, width, 3], RGB"
-            )
+        _refuse_other_arrays(pixels)
         square = _padded(pixels) if self.fit == "pad" else _cropped(pixels)
         if square.shape[0] == self.size:
             return square
@@ -110,6 +107,11 @@ class Preprocess:
         except json.JSONDecodeError as error:
             raise ArtefactError(f"{path} is damaged: {error}", "JSON") from None
         return config.fill(Preprocess, values)
+
+
+def _refuse_other_arrays(pixels: np.ndarray) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise DataError(f"an image of shape {pixels.shape} and type {pixels.dtype}", "uint8 [height, width, 3], RGB")
 
 
 def _padded(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:

@@ -13,44 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tapetum.core.errors import ArtefactError
+from tapetum.nets.local import local_model
 from tapetum.nets.spec import TextSpec, state_digest
 
 BATCH = 32
-
-
-def local_model(path: Path, what: str, **options: Any) -> Any:
-    """Load a transformers model from a folder: safetensors only, no network, every weight accounted for.
-
-    Args:
-        path: a folder with `config.json` and `model.safetensors`.
-        what: name of the `transformers` class, for example `"AutoModel"`.
-        options: passed to `from_pretrained`.
-
-    Returns:
-        The model in evaluation mode, float32.
-
-    Raises:
-        ArtefactError: a file is missing, is no safetensors, or holds too few weights.
-    """
-    import transformers
-
-    if not (path / "config.json").is_file():
-        raise ArtefactError(
-            f"no model in {path}", "a folder with config.json and model.safetensors", "copy the model's files there"
-        )
-    try:
-        model, info = getattr(transformers, what).from_pretrained(
-            path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ArtefactError(
-            f"{path} cannot be loaded: {error}", "config.json and model.safetensors that fit"
-        ) from error
-    # A layer that the file does not hold would be filled with random numbers: refuse instead.
-    missing = sorted(set(info["missing_keys"]) | {str(k) for k in info.get("mismatched_keys", ())})
-    if missing:
-        raise ArtefactError(f"{path} lacks {len(missing)} weights, first {missing[0]}", f"all weights of a {what}")
-    return model.eval()
 
 
 class SentenceEncoder(nn.Module):

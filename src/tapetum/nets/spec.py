@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -60,7 +60,6 @@ class TextSpec:
     weights_digest: str
     normalised: bool = True
     max_tokens: int = 0
-    licence: str = field(default="", compare=False)
 
 
 def state_digest(module: nn.Module) -> str:

@@ -18,9 +18,9 @@ class Aligner(nn.Module):
     """Image features and text features → one space in which a dot product is a score.
 
     Image side: `z = (sroot(x) − mean) / scale` with `sroot(x) = sign(x)·|x|^power`, then
-    `z @ image_weight + image_bias`. Text side: `(t − text_mean) @ text_weight`. Statistics and the power are buffers, that
-    is, measured once; weights, bias, scale and offset of the logits are parameters, so that a closed form can be written
-    in and a gradient method can train them.
+    `z @ image_weight + image_bias`. Text side: `(t − text_mean) @ text_weight`. Statistics and the power are buffers,
+    that is, measured once; weights, bias, scale and offset of the logits are parameters, so that a closed form can be
+    written in and a gradient method can train them.
 
     Args:
         image_dim, text_dim: columns of the features that come in. dim: columns of the common space.
