@@ -27,6 +27,7 @@ from tapetum.core.errors import ArtefactError, DataError, UsageError
 from tapetum.core.types import UNKNOWN, Split
 
 BATCH_FILES = 64
+SHOWN_REMARKS = 20
 BATCH_BYTES = 64 * 2**20
 Progress = Callable[[int, int], None]
 
@@ -110,13 +111,17 @@ def ingest(
         raise UsageError("no source", "a folder with images and a table", "tapetum ingest FOLDER --out ARCHIVE")
     place = Path(out)
     _may_write(place, exports)
+    # An export that cannot be read as a whole is found here, before anything is written.
+    said = [list(export.read()) for export in exports]
     place.mkdir(parents=True, exist_ok=True)
     try:
         catalog = Catalog(place / "catalog.sqlite")
         try:
             with catalog.writing() as run:
                 settings = _settings(catalog, exports, config, place)
-                notes = [note for export in exports for note in _take(export, catalog, place, run, config, progress)]
+                notes = list[str]()
+                for export, items in zip(exports, said, strict=True):
+                    notes += _take(export, items, catalog, place, run, config, progress)
                 return _finish(catalog, place, settings, notes)
         finally:
             catalog.close()
@@ -202,25 +207,24 @@ def check_labels(pack: str, label_map: dict[str, str]) -> None:
 
 
 def _take(
-    export: Export, catalog: Catalog, place: Path, run: int, config: IngestConfig, progress: Progress | None
-) -> list[str]:
-    """Read one export into vault and catalog, batch by batch; each batch is on disk before the next begins."""
-    notes: list[str] = []
+    export: Export, items: Sequence[Row | Refusal | Note], catalog: Catalog, place: Path, run: int,
+    config: IngestConfig, progress: Progress | None,
+) -> list[str]:  # fmt: skip
+    """Take one export into vault and catalog, batch by batch; each batch is on disk before the next begins."""
     groups: dict[str, list[Row | Refusal]] = {}
-    for item in export.read():
-        if isinstance(item, Note):
-            notes.append(item.text)
-        else:
+    for item in items:
+        if not isinstance(item, Note):
             groups.setdefault(item.file, []).append(item)
-    vault, done = Vault(place / "vault"), 0
-    for batch in _batches(groups, export, catalog, vault, config, notes):
+    vault, done, remarks = Vault(place / "vault"), 0, list[str]()
+    for batch in _batches(groups, export, catalog, vault, config, remarks):
         vault.put((image_id, data) for _, image_id, data in batch if data)
         catalog.write([s for statements, _, _ in batch for s in statements], run)
         done += len(batch)
         if progress:
             progress(done, len(groups))
     catalog.forget_refusals(export.name, run)
-    return notes
+    more = [f"… and {len(remarks) - SHOWN_REMARKS} more such remarks"] if len(remarks) > SHOWN_REMARKS else []
+    return [item.text for item in items if isinstance(item, Note)] + remarks[:SHOWN_REMARKS] + more
 
 
 Taken = tuple[list[Statement], str, bytes]
