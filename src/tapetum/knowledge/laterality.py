@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from tapetum.core.types import Laterality
@@ -13,19 +14,23 @@ _NOUN = (
     r"(?:eyes?|fund(?:us|i)|dis[ck]s?|nerve|nerve\s+head|macul\w+|retina\w*|pole|lens(?:es)?|vitreous|side|globe|photographs?|images?)"
 )
 # Directions within one eye, and the verb "left", are no eyes.
-_NOT_BEFORE = r"(?<!to the )(?<!upper )(?<!lower )(?<!was )(?<!were )(?<!been )(?<!be )(?<!is )(?<!are )(?<!has )(?<!on the upper )"
+_NOT_BEFORE = r"(?<!to the )(?<!upper )(?<!lower )(?<!was )(?<!were )(?<!been )(?<!be )(?<!is )(?<!are )(?<!has )"
 _NOT_AFTER = r"(?!\s+(?:of|untreated|alone|over|behind|angles?|away|now|after|upper|lower|arm|leg|hand|untouched)\b)"
 # (pattern, eye, capitals matter), tried in this order at each place; the first that fits wins.
 PATTERNS: tuple[tuple[str, str, bool], ...] = (
     (rf"\b(?:both|each|either|neither)(?:\s+of\s+(?:the|his|her))?{_NOUN}\b", "OU", False),
     (r"\b(?:bilateral(?:ly)?|binocular(?:ly)?|in\s+both)\b", "OU", False),
-    (r"\b(?:right|left)\s*(?:and|&|/|\+|or)\s*(?:the\s+)?(?:right|left)\b(?:\s+eyes?)?", "OU", False),
+    (
+        r"\b(?:right|left)(?:\s+eyes?)?\s*(?:and|&|/|\+|or)\s*(?:the\s+)?(?:right|left)\b(?:\s+eyes?)?+(?!\w|\s+(?:is|has|shows|was)\b)",
+        "OU",
+        False,
+    ),
     (r"\b(?:OD|OS|RE|LE)\s*(?:and|&|/|\+|>|<|=|≥|≤)\s*(?:OD|OS|RE|LE)\b", "OU", True),
     (r"\bO\.?U\b\.?", "OU", True),
     (r"\bou\b", "OU", False),
     (r"\bBE\b", "OU", True),
-    (rf"{_NOT_BEFORE}\bright\b(?:{_NOUN}\b|{_NOT_AFTER})", "OD", False),
-    (rf"{_NOT_BEFORE}\bleft\b(?:{_NOUN}\b|{_NOT_AFTER})", "OS", False),
+    (rf"\bright{_NOUN}\b|{_NOT_BEFORE}\bright\b{_NOT_AFTER}", "OD", False),
+    (rf"\bleft{_NOUN}\b|{_NOT_BEFORE}\bleft\b{_NOT_AFTER}", "OS", False),
     (r"\bO\.\s?D\b\.?|\bod\b(?!\s*=)", "OD", False),
     (r"\bO\.\s?S\b\.?|\bos\b", "OS", False),
     (r"\bR\.?E\b\.?|\(R\)|\bRt\.?\s+eye\b|\bR\s+eye\b", "OD", True),
@@ -33,8 +38,17 @@ PATTERNS: tuple[tuple[str, str, bool], ...] = (
     (rf"\b(?:fellow|other|contralateral|opposite){_NOUN}\b", "other", False),
     (rf"\b(?:same|ipsilateral){_NOUN}\b", "same", False),
 )
-_EYE = re.compile("|".join(f"({pattern if exact else f'(?i:{pattern})'})" for pattern, _, exact in PATTERNS))
+_EVERY = "|".join(f"({pattern if exact else f'(?i:{pattern})'})" for pattern, _, exact in PATTERNS)
+# The look-ahead refuses most places at once; without it the eyes cost more than all the rest of the parser.
+_EYE = re.compile(rf"(?<!\w)(?=[benirlofcsBENIRLOFCS(])(?:{_EVERY})")
 _OPPOSITE = {Laterality.RIGHT: Laterality.LEFT, Laterality.LEFT: Laterality.RIGHT}
+_OPENING = re.compile(r"[\s\d.)(\-–•*]*(?:(?:in|of|on|for)\s+)?(?:the|his|her)?\s*", re.IGNORECASE)
+_TURN = re.compile(
+    r"(?:[,，]|\b(?:and|but|while|whereas)\b)[\s,]*(?:(?:and|but|while|whereas|in|the)\s+)*\Z", re.IGNORECASE
+)
+_VERB = re.compile(
+    r"\s*(?:is|are|was|were|shows?|showed|has|had|appears?|looks|reveals|demonstrates|with|:)\b", re.IGNORECASE
+)
 _SEPARATOR = re.compile(r"[,;，；]|\b(?:and|but|while|whereas|with)\b", re.IGNORECASE)
 
 
@@ -50,7 +64,9 @@ def eyes(text: str, start: int = 0, end: int | None = None, before: Laterality =
     """The eyes named in `text[start:end]`, in order.
 
     Args:
-        text: the report. start, end: the part that is searched, in characters.
+        text: the report.
+        start: first character that is searched.
+        end: first character that is not; the text's end by default.
         before: the eye spoken of last, to which "the other eye" is the other; unknown leaves it unknown.
 
     Example:
@@ -86,11 +102,17 @@ def combined(sides: Sequence[Laterality]) -> Laterality:
 def eye_of(text: str, low: int, high: int, named: Sequence[Eye], start: int, end: int) -> tuple[Laterality, str]:
     """The eye of a finding at `start:end` within the sentence `low:high`, and the rule that decided.
 
-    The finding's own part of the sentence (between commas, "and", "but") counts first. Otherwise the order of the sentence
-    does: "right eye: A, B; left eye: C" looks back for the eye, "A and B in the right eye, C in the left" looks ahead.
+    The finding's own part of the sentence (between commas, "and", "but") counts first. Otherwise the order of the
+    sentence does: "right eye: A, B; left eye: C" looks back for the eye, "A and B in the right eye, C in the left"
+    looks ahead.
 
     Args:
+        text: the report.
+        low: start of the sentence.
+        high: its end.
         named: the eyes of this sentence, from `eyes`; must not be empty.
+        start: start of the finding.
+        end: its end.
     """
     a, b = part(text, low, high, start, end)
     own = [eye for eye in named if eye.start >= a and eye.end <= b]
@@ -105,12 +127,27 @@ def eye_of(text: str, low: int, high: int, named: Sequence[Eye], start: int, end
 
 
 def opens_with_eye(text: str, low: int, named: Sequence[Eye]) -> bool:
-    """Whether the sentence starts with its eye ("Right eye …", "In the left eye …"), so that what follows belongs to it."""
-    return bool(named) and bool(
-        re.fullmatch(
-            r"[\s\d.)(\-–•*]*(?:(?:in|of|on|for)\s+)?(?:the|his|her)?\s*", text[low : named[0].start], re.IGNORECASE
-        )
-    )
+    """Whether the sentence starts with its eye ("Right eye …", "In the left eye …"), to which the rest then belongs."""
+    return bool(named) and _OPENING.fullmatch(text, low, named[0].start) is not None
+
+
+def turns(text: str, named: Sequence[Eye], low: int) -> list[tuple[int, int]]:
+    """Where a sentence that goes through the eyes in turn ("OD normal, OS drusen") can be cut in two.
+
+    Returns:
+        Pairs: end of the one statement, start of the next, which is its eye.
+    """
+    found: list[tuple[int, int]] = []
+    leading = opens_with_eye(text, low, named)
+    start = named[0].end if leading else low
+    for one, two in pairwise(named):
+        link = _TURN.search(text, one.end, two.start)
+        if one.side is two.side or link is None or not text[start : link.start()].strip(" :-,"):
+            continue
+        if leading or _VERB.match(text, two.end):
+            found.append((link.start(), two.start))
+            start = two.end
+    return found
 
 
 def breaks(text: str, low: int, high: int, named: Sequence[Eye]) -> list[int]:
@@ -119,7 +156,7 @@ def breaks(text: str, low: int, high: int, named: Sequence[Eye]) -> list[int]:
         return []
     places: list[int] = []
     leading = opens_with_eye(text, low, named)
-    for one, two in zip(named, named[1:], strict=False):
+    for one, two in pairwise(named):
         marks = [match.start() for match in _SEPARATOR.finditer(text, one.end, two.start)]
         if one.side is not two.side and marks:
             places.append(marks[-1] if leading else marks[0])
@@ -128,7 +165,7 @@ def breaks(text: str, low: int, high: int, named: Sequence[Eye]) -> list[int]:
 
 def part(text: str, low: int, high: int, start: int, end: int) -> tuple[int, int]:
     """The part of the sentence around `start:end` between commas, "and", "but" and "while"."""
-    marks = [match.span() for match in _SEPARATOR.finditer(text, low, high)]
-    a = max((stop for begin, stop in marks if stop <= start), default=low)
-    b = min((begin for begin, stop in marks if begin >= end), default=high)
+    marks = list(_SEPARATOR.finditer(text, low, high))
+    a = max((mark.end() for mark in marks if mark.end() <= start), default=low)
+    b = min((mark.start() for mark in marks if mark.start() >= end), default=high)
     return a, b

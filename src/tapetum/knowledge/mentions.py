@@ -52,7 +52,7 @@ class Lexicon:
         return Hit(marks[0], marks[-1] + 1, hits[0].value)
 
     def _is_title(self, found: Sequence[Word], hit: Hit) -> bool:
-        """ "signed by DR Smith": a title in capitals, not the disease."""
+        """Whether "DR" is a title in capitals ("signed by DR Smith") and not the disease."""
         one = hit.last == hit.first + 1 and found[hit.first].raw == "DR"
         return one and hit.first > 0 and found[hit.first - 1].key in _TITLES
 

@@ -106,6 +106,7 @@ class Pack:
 
     Attributes:
         findings: id → finding, parents before children.
+        notes: what its author decided, for the reference page.
         ignore: phrases that contain a finding's name and do not state it (`cataract surgery`).
     """
 
@@ -113,6 +114,7 @@ class Pack:
     modality: str
     findings: Mapping[str, Finding]
     ignore: tuple[str, ...] = ()
+    notes: str = ""
 
     def finding(self, finding: str) -> Finding:
         """The finding of this id.

@@ -1,13 +1,13 @@
-"""Negation and doubt: does the sentence state the finding, deny it, or leave it open?
+"""Negation and doubt: whether the sentence states the finding, denies it, or leaves it open.
 
-Trigger phrases with a side and a scope, as tables in `rules/english.toml`. A trigger before the finding reaches forward to the
-next stop word or the end of the sentence, one after it a few words back; phrases that only look like negation ("no change")
-come first and use up their words. Where triggers meet, the one nearest to the finding decides, unless it stands inside the
-other's phrase ("no suspicious …", "possibly no …"): then the first does.
+Trigger phrases with a side and a scope, as tables in `rules/english.toml`. A trigger before the finding reaches forward
+to the next stop word or the end of the sentence, one after it a few words back; phrases that only look like negation
+("no change") come first and use up their words. Where triggers meet, the one nearest to the finding decides, unless it
+stands inside the other's phrase ("no suspicious …", "possibly no …"): then the first does.
 
-Source: Chapman et al., Journal of Biomedical Informatics 2001 (NegEx); Harkema et al., Journal of Biomedical Informatics 2009
-(ConText). Differs: own tables; doubt is a status of its own; a scope also ends where a new statement starts after a comma or
-where the eye changes; a bare answer ("drusen: none") denies what stands before it.
+Source: Chapman et al., Journal of Biomedical Informatics 2001 (NegEx); Harkema et al., Journal of Biomedical
+Informatics 2009 (ConText). Differs: own tables; doubt is a status of its own; a scope also ends where a new statement
+starts after a comma or where the eye changes; a bare answer ("drusen: none") denies what stands before it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def status_at(text: str, start: int, end: int) -> Verdict:
 
     Args:
         text: a sentence or a longer text; only the concept's own sentence counts.
-        start, end: place of the concept, in characters. Words inside it are no triggers.
+        start: first character of the concept, whose own words are no triggers.
+        end: the character after it.
 
     Raises:
         UsageError: the place is empty or outside the text.
@@ -96,7 +97,8 @@ def triggers(found: Sequence[Word], taken: Iterable[tuple[int, int]] = ()) -> li
     """The triggers of a sentence, from left to right.
 
     Args:
-        found: the sentence's words. taken: places of findings, whose own words ("no retinal abnormality") trigger nothing.
+        found: the sentence's words.
+        taken: places of findings, whose own words ("no retinal abnormality") trigger nothing.
     """
     occupied = {i for first, last in taken for i in range(first, last)}
     hits = [hit for hit in _table().find(found) if not occupied.intersection(range(hit.first, hit.last))]
@@ -119,7 +121,10 @@ def decide(
     """The status of the finding at words `first` up to `last`.
 
     Args:
-        found: the sentence's words. cues: its triggers.
+        found: the sentence's words.
+        cues: its triggers.
+        first: the finding's first word.
+        last: the word after it.
         breaks: places where every scope ends because another eye is spoken of.
     """
     if not cues:
@@ -195,7 +200,7 @@ def _has(found: Sequence[Word], name: str) -> bool:
 
 
 def _as_answer(found: Sequence[Word], first: int, last: int, cue: Cue) -> Cue:
-    """ "drusen: none," denies what stands before it; "drusen?" doubts it, "? drusen" what follows."""
+    """The cue, turned round in answers: "drusen: none," denies what stands before it, "drusen?" doubts it."""
     closes = last == len(found) or found[last].raw in {",", ";", ".", ")", "，", "。", "、"}
     if found[first].raw == "?":
         glued = first > 0 and found[first - 1].end == found[first].start

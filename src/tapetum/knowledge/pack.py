@@ -57,11 +57,13 @@ def parse_pack(text: str, *, origin: str = "pack") -> Pack:
     """Read and check a pack from TOML.
 
     Args:
-        text: the file's content. origin: what errors call it.
+        text: the file's content.
+        origin: what errors call it.
 
     Raises:
-        DataError: not TOML, unknown key, level, source or parent, a parent of the wrong level, a cycle, fewer than three
-            descriptions for a disease, grade, sign or status, or one term claimed by two findings; each names the finding.
+        DataError: not TOML, unknown key, level, source or parent, a parent of the wrong level, a cycle, fewer than
+            three descriptions for a disease, grade, sign or status, or one term claimed by two findings; each names
+            the finding.
     """
     try:
         table = tomllib.loads(text)
@@ -76,7 +78,9 @@ def parse_pack(text: str, *, origin: str = "pack") -> Pack:
     _check_terms(read, origin)
     ordered = dict[str, Finding]()
     _order(str(table["modality"]), read, ordered)
-    return Pack(str(table["name"]), str(table["modality"]), ordered, tuple(table.get("ignore", ())))
+    return Pack(
+        str(table["name"]), str(table["modality"]), ordered, tuple(table.get("ignore", ())), str(table.get("notes", ""))
+    )
 
 
 def _finding(key: str, entry: Mapping[str, Any], sources: Mapping[str, str], origin: str) -> Finding:

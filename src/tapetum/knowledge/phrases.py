@@ -97,7 +97,8 @@ class PhraseTable(Generic[V]):
     """Phrases with a value each; `find` returns the longest phrase at each place, from the left, without overlaps.
 
     Args:
-        phrases: pairs of text and value. gaps: hyphens, slashes and brackets between the words of a phrase do not matter.
+        phrases: pairs of text and value.
+        gaps: hyphens, slashes and brackets between the words of a phrase do not matter.
         capitals: short abbreviations that count only as written here, in capitals.
         typos: words of at least eight letters are also found with one letter missing, added, changed or two swapped.
     """
@@ -113,6 +114,7 @@ class PhraseTable(Generic[V]):
         self._gaps, self._capitals = gaps, capitals
         self._tree: dict[str, Any] = {}
         self._near: dict[str, str] = {}
+        self._memory: dict[str, str] = {}
         vocabulary: set[str] = set()
         for text, value in phrases:
             node = self._tree
@@ -134,13 +136,14 @@ class PhraseTable(Generic[V]):
         """All phrases in a row of words."""
         hits: list[Hit] = []
         i, n = 0, len(found)
-        keys = [self._key(word) for word in found]
+        plain = not self._capitals and not self._near
+        keys = [word.key for word in found] if plain else [self._key(word) for word in found]
         tree = self._tree
         while i < n:
-            node: dict[str, Any] | None = tree.get(keys[i])
-            if not node:
+            if keys[i] not in tree:
                 i += 1
                 continue
+            node: dict[str, Any] = tree[keys[i]]
             best, value, j = (i + 1 if "" in node else 0), node.get(""), i + 1
             while j < n:
                 following = node.get(keys[j])
@@ -164,11 +167,16 @@ class PhraseTable(Generic[V]):
                 return word.raw[:-1]
         key = word.key
         if self._near and len(key) >= _LONG - 1 and key not in self._vocabulary:
-            return _corrected(key, self._near, self._vocabulary)
+            if key not in self._memory:
+                if len(self._memory) >= _REMEMBERED:
+                    self._memory.clear()
+                self._memory[key] = _corrected(key, self._near, self._vocabulary)
+            return self._memory[key]
         return key
 
 
 _LONG = 8
+_REMEMBERED = 65536
 
 
 def _shortened(word: str) -> list[str]:

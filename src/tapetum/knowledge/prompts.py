@@ -13,6 +13,7 @@ def prompts(pack: Pack, finding: str, *, prompt_set: str = "name") -> tuple[str,
     """English texts for one finding, the name first, each once.
 
     Args:
+        pack: the domain pack.
         finding: id in the pack.
         prompt_set: `"name"`: name and synonyms; `"grades"`: name and the names of everything below it;
             `"descriptions"`: name, synonyms and the expert descriptions of what is seen.

@@ -1,7 +1,7 @@
 """The report parser: which findings a report states, denies or doubts, of which eye, how severe, and why it says so.
 
-Rules only, so that every decision can be read in `Mention.why`; English. Meant for preparing training text and for weak labels
-that are checked elsewhere: research and second-reader support, not a cleared device.
+Rules only, so that every decision can be read in `Mention.why`; English. Meant for preparing training text and for weak
+labels that are checked elsewhere: research and second-reader support, not a cleared device.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tapetum.core.types import Laterality
-from tapetum.knowledge.laterality import Eye, breaks, combined, eye_of, eyes, opens_with_eye, part
+from tapetum.knowledge.laterality import Eye, breaks, combined, eye_of, eyes, opens_with_eye, part, turns
 from tapetum.knowledge.mentions import Lexicon, lexicon
 from tapetum.knowledge.model import Pack
 from tapetum.knowledge.negation import decide, triggers
@@ -75,8 +75,8 @@ class ParsedReport:
         """Findings that the report states, doubted ones left out; not closed upwards (see `Pack.closure`).
 
         Args:
-            laterality: an eye: what is said of it, of both or of no particular eye; unknown: only what is said of both or of
-                no particular eye; None, both or not paired: everything.
+            laterality: an eye: what is said of it, of both or of no particular eye; unknown: only what is said of both
+                or of no particular eye; None, both or not paired: everything.
         """
         return frozenset(
             mention.finding
@@ -116,12 +116,13 @@ def parse_report(text: str, pack: Pack) -> ParsedReport:
     mentions: list[Mention] = []
     for index, section in enumerate(sections):
         topic, topic_why = section.eye, f"the heading {section.heading!r}"
-        for low, high in _by_eye(text, split(text, section.start, section.end)):
-            named = eyes(text, low, high, before=topic)
+        every = eyes(text, section.start, section.end, before=section.eye)
+        for low, high in _by_eye(text, split(text, section.start, section.end), every):
+            named = _within(every, low, high)
             if opens_with_eye(text, low, named) and len({eye.side for eye in named}) == 1:
                 topic, topic_why = named[0].side, f"an earlier {text[named[0].start : named[0].end]!r}"
             spoken = combined([eye.side for eye in named]) if named else topic
-            place = _Place(low, high, section, len(sentences), tuple(named), topic, topic_why)
+            place = _Place(low, high, section, len(sentences), named, topic, topic_why)
             sentences.append(Sentence(low, high, index, spoken))
             mentions += _mentions(text, place, terms)
     return ParsedReport(text, sections, tuple(sentences), tuple(mentions))
@@ -147,11 +148,11 @@ def _mentions(text: str, place: _Place, terms: Lexicon) -> list[Mention]:
         return []
     cues = triggers(found, [(hit.first, hit.last) for hit in hits])
     graded = severity_words(found)
-    turns = frozenset(_word_at(found, at) for at in breaks(text, place.low, place.high, place.named))
+    places = frozenset(_word_at(found, at) for at in breaks(text, place.low, place.high, place.named))
     mentions: list[Mention] = []
     for number, hit in enumerate(hits):
         start, end = found[hit.first].start, found[hit.last - 1].end
-        verdict = decide(found, cues, hit.first, hit.last, breaks=turns)
+        verdict = decide(found, cues, hit.first, hit.last, breaks=places)
         status, reasons = verdict.status, [verdict.why]
         if place.section.kind in table("sections", "unobserved"):
             status, reasons = "uncertain", [f"uncertain: under {place.section.heading!r}, which is no observation"]
@@ -180,36 +181,25 @@ def _alone(text: str, found: list[Word], place: _Place, terms: Lexicon) -> list[
     return [Hit(outside[hit.first], outside[hit.last - 1] + 1, hit.value)] if hit else []
 
 
-def _by_eye(text: str, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _by_eye(text: str, places: Sequence[tuple[int, int]], every: Sequence[Eye]) -> list[tuple[int, int]]:
     """Sentences that go through the eyes in turn ("OD normal, OS drusen") cut where the next eye starts."""
     cut: list[tuple[int, int]] = []
     for low, high in places:
-        named = eyes(text, low, high)
-        start = low
-        if opens_with_eye(text, low, named):
-            for at in breaks(text, low, high, named):
-                following = next((eye for eye in named if eye.start >= at), None)
-                if following and _only_link(text[at : following.start]) and text[named[0].end : at].strip(" :-"):
-                    cut.append((start, at))
-                    start = following.start
+        named, start = _within(every, low, high), low
+        for end, following in turns(text, named, low) if len(named) > 1 else ():
+            cut.append((start, end))
+            start = following
         cut.append((start, high))
     return cut
 
 
-def _only_link(text: str) -> bool:
-    return not set(text.lower().replace(",", " ").replace("，", " ").split()) - {
-        "and",
-        "but",
-        "while",
-        "whereas",
-        "the",
-        "in",
-    }
+def _within(every: Sequence[Eye], low: int, high: int) -> tuple[Eye, ...]:
+    return tuple(eye for eye in every if eye.start >= low and eye.end <= high)
 
 
 def _word_at(found: Sequence[Word], at: int) -> int:
-    """Index of the first word that ends after a place in the text."""
-    return bisect.bisect_right(found, at, key=lambda word: word.start if word.start >= at else word.end)
+    """Index of the first word that starts at a place in the text or after it."""
+    return bisect.bisect_left(found, at, key=lambda word: word.start)
 
 
 def _speaks_of(said: Laterality, asked: Laterality | None) -> bool:

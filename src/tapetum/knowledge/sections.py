@@ -1,8 +1,8 @@
 """Sections of a report: what stands under which heading, and of which eye.
 
 A heading is a known word with a colon at the start of a line or sentence ("Impression: …"), a line of its own
-("IMPRESSION"), or an eye ("OD: …", "Left eye - …"). A kind holds until the next heading of a kind, and so does an eye: a new
-kind of section ends the eye's reign.
+("IMPRESSION"), or an eye ("OD: …", "Left eye - …"). A kind holds until the next heading of a kind, and so does an
+eye: a new kind of section ends the eye's reign.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ _END = re.compile(r"[.!?]+(?=[\s)\"'”]|$)|[。！？；;]|\.(?=[A-Z][a-z])|[\r
 _LAST_WORD = re.compile(r"([^\W\d_]+(?:\.[^\W\d_]+)*)$")
 # What stands before a person's initial: a title or another initial.
 _NAMED = re.compile(r"(?:\b(?:Drs?|Mr|Mrs|Ms|Prof)\.?|\b[A-Z]\.)\s*$")
+_INITIAL = re.compile(r"\s*[A-Z]\.")
 _COMMA = re.compile(r"[,，、]")
 _LETTERS = re.compile(r"[^\W\d_]+")
 
@@ -24,7 +25,9 @@ def split(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, 
     A comma-separated list of keywords ("cataract, drusen") has one sentence for each item.
 
     Args:
-        text: the report. start, end: the part to split, in characters; the whole text by default.
+        text: the report.
+        start: first character of the part to split.
+        end: the character after it; the text's end by default.
 
     Returns:
         Pairs (start, end) in the original text, in order, not overlapping.
@@ -62,7 +65,7 @@ def _prose(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 
 def _ends(text: str, at: int, match: re.Match[str]) -> bool:
-    """Whether a full stop ends the sentence: not after "Dr" (but after "DR", the disease), nor after a numbered "1."."""
+    """Whether a full stop ends the sentence: not after "Dr" (but after "DR", the disease), nor after "1."."""
     before = text[at : match.start()]
     if before.strip().isdigit():
         return False
@@ -70,7 +73,8 @@ def _ends(text: str, at: int, match: re.Match[str]) -> bool:
     if word is None:
         return True
     raw = word.group(1)
-    if len(raw) == 1 and raw.isupper() and _NAMED.search(before[: word.start()]):
+    initial = len(raw) == 1 and raw.isupper()
+    if initial and (_NAMED.search(before[: word.start()]) or _INITIAL.match(text, match.end())):
         return False
     if raw.lower() in _eye_abbreviations():
         return not text[match.end() :].lstrip(" ")[:1].islower()

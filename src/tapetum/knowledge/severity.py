@@ -20,12 +20,16 @@ def severity_words(found: Sequence[Word]) -> list[Hit]:
 
 
 def severity_of(text: str, found: Sequence[Word], hits: Sequence[Hit], first: int, last: int, edge: int) -> str:
-    """The severity of the finding at words `first` up to `last`: trace, mild, early, moderate, severe, advanced or `""`.
+    """How severe the finding is said to be: trace, mild, early, moderate, severe, advanced or `""`.
 
-    A word inside the finding counts first ("moderate NPDR"), then one up to three words before it, then one linked behind it.
+    A word inside it counts first ("moderate NPDR"), then one up to three words before it, then one linked behind it.
 
     Args:
-        text: the report. found: the sentence's words. hits: `severity_words` of it.
+        text: the report.
+        found: the sentence's words.
+        hits: `severity_words` of it.
+        first: the finding's first word.
+        last: the word after it.
         edge: no word before this one is looked at (where the part of the sentence, or the finding before, ends).
     """
     inside = [hit.value for hit in hits if hit.first >= first and hit.last <= last]
@@ -43,7 +47,7 @@ def severity_of(text: str, found: Sequence[Word], hits: Sequence[Hit], first: in
 
 
 def _closes(link: str, ends: bool) -> bool:
-    """A severity behind the finding belongs to it when linked by a verb or colon, or when nothing it could describe follows."""
+    """Whether a severity behind the finding is its own: linked by verb or colon, or with no noun after it."""
     return ends or bool(re.search(r"\b(?:is|are|was|were|appears?)\b|[:(]", link, re.IGNORECASE))
 
 
