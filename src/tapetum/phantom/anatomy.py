@@ -1,7 +1,7 @@
 """The shape of one eye: disc, fovea and vessel trees, in units of the field's radius.
 
-Coordinates are those of a right eye as an unflipped photograph shows it: x grows to the nasal side (the disc's side, to the
-right), y downwards, the origin is the middle of the field. A left eye is the mirror image, made at the very end.
+Coordinates are those of a right eye as an unflipped photograph shows it: x grows to the nasal side (the disc's side, to
+the right), y downwards, the origin is the middle of the field. A left eye is the mirror image, made at the very end.
 """
 
 from __future__ import annotations
@@ -199,7 +199,8 @@ def _fork(
         (ax, ay), (bx, by) = points[place - 1], points[place + 1]
         heading = math.atan2(by - ay, bx - ax) + side * (0.5 + 0.55 * angle)
         reach = length * (0.55 + 0.7 * long) * (branch / 0.016) ** 0.4
-        buds.append(_Bud(*points[place], heading, branch, reach, -side * 0.022))
+        x, y = points[place]
+        buds.append(_Bud(x, y, heading, branch, reach, -side * 0.022))
         side = -side if turn < 0.85 else side
     return Vessel(parent.points, np.array(width), parent.generation), buds, forks
 

@@ -97,7 +97,12 @@ def photograph(
     """Turn a lit retina into the picture a camera stores.
 
     Args:
-        retina: colours in 0..1. haze: opacity of the lens, 0 = clear. x, y: radii of the field, image axes.
+        retina: colours in 0..1.
+        eye: names camera, quality, age and marker.
+        haze: opacity of the lens, 0 = clear.
+        x: place of every pixel in radii of the field, to the right.
+        y: the same, downwards.
+        rng: light and sensor noise of this picture.
 
     Returns:
         The picture (red, green, blue) and the pixels of the field of view.

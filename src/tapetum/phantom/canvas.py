@@ -153,7 +153,9 @@ class Canvas:
         """Coverage of lines of varying width.
 
         Args:
-            share: fraction of the width that is drawn. thinnest_px: vessels that are narrower at their start are left out.
+            vessels: in field radii.
+            share: fraction of the width that is drawn.
+            thinnest_px: vessels that are narrower than this many pixels at their start are left out.
         """
         scale = self.pose.scale(self.size)
         drawn = [v for v in vessels if float(v.width[0]) * scale >= thinnest_px and len(v.points) > 1]

@@ -45,7 +45,8 @@ class ClinicConfig:
         form: `jpeg`, or `dicom` for Ophthalmic Photography 8 Bit objects that hold the same JPEG.
         masks: also write the truth's masks, one PNG per image and structure.
         cameras: one site for each; styles `cam_a`, `cam_b`, `cam_c`.
-        shortcut: 0 = none; up to 1 = a marker that tells `shortcut_finding` without error. shortcut_kind: `corner`, `cast`.
+        shortcut: 0 = none; up to 1 = a marker that tells `shortcut_finding` without error.
+        shortcut_kind: `corner` (a bright mark beside the field) or `cast` (a tint).
         report_noise: chance of a typo per sentence. omission: chance that a report leaves a sign out.
         degraded: factor on the share of bad images (about 9 % at 1).
         duplicates, wrong_laterality, truncated: number of images given to a second patient, with the wrong eye in the
@@ -142,7 +143,7 @@ def make_clinic(out: Path, config: ClinicConfig = ClinicConfig()) -> Clinic:
         (part / "PHANTOM.md").write_text(_read_me(config, len(table), defects), encoding="utf-8", newline="\n")
         if out.exists():
             shutil.rmtree(out)
-        os.replace(part, out)
+        part.replace(out)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -282,13 +283,13 @@ def _read_me(config: ClinicConfig, images: int, defects: Sequence[Defect]) -> st
     settings = "\n".join(f"* {key} = {value!r}" for key, value in asdict(config).items())
     return f"""# A phantom clinic: nobody in it is real
 
-{images} computed fundus photographs of {config.patients} patients who do not exist, with reports and known truth, made by Tapetum
-{package_version()}. It proves that software works; it proves nothing about medicine. Numbers measured here must be called
-phantom numbers. Intended use: research and second-reader support, not a cleared device.
+{images} computed fundus photographs of {config.patients} patients who do not exist, with reports and known truth,
+made by Tapetum {package_version()}. It proves that software works; it proves nothing about medicine. Numbers measured
+here must be called phantom numbers. Intended use: research and second-reader support, not a cleared device.
 
 * `clinic.csv`: what a clinic would export, one row per image; a report speaks of both eyes of a visit.
 * `images/`: the photographs, unflipped: the disc lies on the right side in right eyes.
-* `truth/findings.csv`: all findings of each image with severity in the same order, diabetic grade 0 to 4, quality, marker.
+* `truth/findings.csv`: findings of each image, severities in the same order, diabetic grade 0 to 4, quality, marker.
 * `truth/sentences.csv`: every sentence of every report: which eye, which finding, present, absent or uncertain, and
   whether a photograph could show it. `truth/defects.csv`: what was spoilt on purpose ({len(defects)}).
 * `truth/masks/`: with `masks=true`, the exact pixels of every structure and sign.

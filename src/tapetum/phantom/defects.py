@@ -43,6 +43,7 @@ def plant(folder: Path, table: list[dict[str, str]], wanted: Spoilt, rng: np.ran
     Args:
         folder: where the files named in `table` lie.
         table: rows of `clinic.csv`; rows of duplicates are added, wrong eyes written.
+        wanted: how many of each kind.
         rng: chooses the victims.
 
     Returns:

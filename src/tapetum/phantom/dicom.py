@@ -9,7 +9,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEGBaseline8Bit, generate_uid
+from pydicom.uid import UID, JPEGBaseline8Bit, generate_uid
 
 OPHTHALMIC_PHOTOGRAPHY_8_BIT = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
 
@@ -35,17 +35,19 @@ class Header:
 
 
 def wrap(jpeg: bytes, size: int, header: Header) -> bytes:
-    """Put a JPEG file into a DICOM file.
+    r"""Put a JPEG file into a DICOM file.
 
     Args:
-        jpeg: baseline JPEG of `size` × `size` pixels, kept bit by bit.
+        jpeg: baseline JPEG, kept bit by bit.
+        size: its side in pixels.
+        header: patient, eye and day, and the key from which the UIDs follow.
 
     Returns:
         The bytes of a Part 10 file; no pixel spacing, since a fundus camera knows none.
 
     Example:
         >>> header = Header("demo", "P0001", "F", 61, "OD", "2023-05-02", "cam_a", "site_1", 1)
-        >>> data = wrap(b"\\xff\\xd8\\xff\\xd9", 64, header)
+        >>> data = wrap(b"\xff\xd8\xff\xd9", 64, header)
         >>> str(pydicom.dcmread(io.BytesIO(data)).ImageLaterality)
         'R'
     """
@@ -84,7 +86,7 @@ def wrap(jpeg: bytes, size: int, header: Header) -> bytes:
     data["PixelData"].VR = "OB"
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+    data.file_meta.MediaStorageSOPClassUID = UID(OPHTHALMIC_PHOTOGRAPHY_8_BIT)
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
     stream = io.BytesIO()
     pydicom.dcmwrite(stream, data, enforce_file_format=True)

@@ -63,12 +63,15 @@ def diagnose(
 ) -> dict[str, float]:
     """All findings of an eye, signs, diseases and their parents, with severities.
 
-    Rules besides diabetic retinopathy: hypertensive retinopathy = narrow arteries with flame haemorrhages or cotton-wool
-    spots; dry AMD = drusen of severity 0.3 and more, or geographic atrophy; glaucoma from a vertical cup to disc ratio of
-    0.7, suspicion from 0.6; pathological myopia = patches of atrophy, or a crescent of severity 0.6 and more.
+    Besides diabetic retinopathy: hypertensive retinopathy = narrow arteries with flame haemorrhages or cotton-wool
+    spots; dry AMD = drusen of severity 0.3 and more, or geographic atrophy; glaucoma from a vertical cup to disc ratio
+    of 0.7, suspicion from 0.6; pathological myopia = patches of atrophy, or a crescent of severity 0.6 and more.
 
     Args:
-        signs: sign id → severity. counts, quadrants: as drawn. cup_ratio: vertical cup to disc ratio, 0..1.
+        signs: sign id → severity in (0, 1].
+        counts: lesions drawn per sign id.
+        quadrants: dot and blot haemorrhages drawn in each quadrant.
+        cup_ratio: vertical cup to disc ratio, 0..1.
 
     Returns:
         Finding id → severity in (0, 1]; `{"normal_fundus": 1.0}` where nothing was found.

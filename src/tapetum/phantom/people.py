@@ -72,7 +72,12 @@ def eye_at(
     """The eye of a patient at a visit; disease only grows.
 
     Args:
-        side: 0 right, 1 left. visit: counts from 0. rng: of this picture. degraded: factor on the share of bad pictures.
+        patient: whose eye.
+        side: 0 right, 1 left.
+        visit: counts from 0.
+        rng: of this picture.
+        marker: see `EyeSpec`.
+        degraded: factor on the share of bad pictures.
     """
     signs = {
         name: float(min(1.0, start + growth * visit)) for name, (start, growth) in sorted(patient.courses[side].items())
@@ -103,16 +108,16 @@ def _illness(
     eyes: tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]] = ({}, {})
     old = float(np.clip((age - 45) / 30, 0, 1.4))
     chances = {
-        "diabetic": 0.62 if diabetes else 0.0,
-        "hypertensive": 0.30 if hypertension and not diabetes else 0.0,
-        "amd": 0.04 + 0.16 * old,
-        "glaucoma": 0.07 + 0.07 * old,
-        "cataract": 0.16 * old,
-        "myopia": 0.11,
+        "diabetic": 0.60 if diabetes else 0.0,
+        "hypertensive": 0.0 if not hypertension else 0.22 if diabetes else 0.50,
+        "amd": 0.06 + 0.21 * old,
+        "glaucoma": 0.09 + 0.08 * old,
+        "cataract": 0.05 + 0.20 * old,
+        "myopia": 0.13,
         "epiretinal_membrane": 0.03 + 0.03 * old,
-        "branch_retinal_vein_occlusion": 0.05 if hypertension else 0.01,
-        "macular_hole": 0.025,
-        "retinitis_pigmentosa": 0.02,
+        "branch_retinal_vein_occlusion": 0.06 if hypertension else 0.02,
+        "macular_hole": 0.03,
+        "retinitis_pigmentosa": 0.025,
         "optic_disc_swelling": 0.02,
         "myelinated_nerve_fibres": 0.02,
         "choroidal_naevus": 0.025,
@@ -139,12 +144,12 @@ def _illness(
 def _diabetic(level: float, rng: np.random.Generator) -> dict[str, float]:
     signs = {"microaneurysm": 0.15 + 0.8 * level}
     if level > 0.28:
-        signs["dot_blot_haemorrhage"] = 1.3 * (level - 0.2)
+        signs["dot_blot_haemorrhage"] = 1.75 * (level - 0.2)
         if rng.uniform() < 0.7:
             signs["hard_exudate"] = 0.25 + 0.7 * level
         if rng.uniform() < 0.35:
             signs["cotton_wool_spot"] = level
-    if level > 0.78:
+    if level > 0.80:
         signs["neovascularisation"] = level
         if rng.uniform() < 0.5:
             signs["laser_scar"] = 0.4 + 0.6 * float(rng.uniform())
@@ -166,7 +171,7 @@ def _amd(level: float, rng: np.random.Generator) -> dict[str, float]:
 
 
 def _glaucoma(level: float, rng: np.random.Generator) -> dict[str, float]:
-    return {"optic_disc_cupping": 0.12 + 0.88 * level}
+    return {"optic_disc_cupping": 0.05 + 0.95 * level}
 
 
 def _myopia(level: float, rng: np.random.Generator) -> dict[str, float]:

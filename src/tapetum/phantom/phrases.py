@@ -55,8 +55,10 @@ DIAGNOSES = (
 # Findings that follow from one already written; nobody writes them again.
 IMPLIED = ("diabetic_retinopathy", "age_related_macular_degeneration", "retinal_haemorrhage")
 # What clinicians say is not there.
-DENIED = ("diabetic_retinopathy", "neovascularisation", "drusen", "retinal_haemorrhage", "hard_exudate", "cotton_wool_spot",
-          "optic_disc_swelling", "epiretinal_membrane", "macular_hole", "microaneurysm")  # fmt: skip
+DENIED = (
+    "diabetic_retinopathy", "neovascularisation", "drusen", "retinal_haemorrhage", "hard_exudate", "cotton_wool_spot",
+    "optic_disc_swelling", "epiretinal_membrane", "macular_hole", "microaneurysm",
+)  # fmt: skip
 # Findings that a cautious reader hedges when they are slight.
 HEDGED = ("epiretinal_membrane", "drusen", "optic_disc_swelling", "glaucoma", "microaneurysm", "optic_atrophy")
 

@@ -1,6 +1,6 @@
 """Where lesions appear: an order of places fixed for an eye, of which a severity takes the first ones.
 
-More severe disease therefore shows everything that milder disease showed, and a second visit finds the old lesions again.
+More severe disease therefore shows everything that milder disease showed; a second visit finds the old lesions again.
 """
 
 from __future__ import annotations

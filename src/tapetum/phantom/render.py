@@ -18,7 +18,10 @@ from tapetum.phantom.retina import background, disc_paints, lay, vessel_paints
 from tapetum.phantom.spec import ANATOMICAL, EyeSpec, painter
 
 # Deep layers first; a sign that is not named here comes last.
-ORDER = ("choroidal_naevus", "retinitis_pigmentosa", "chorioretinal_atrophy", "myopic_crescent", "drusen", "geographic_atrophy")  # fmt: skip
+ORDER = (
+    "choroidal_naevus", "retinitis_pigmentosa", "chorioretinal_atrophy", "myopic_crescent", "drusen",
+    "geographic_atrophy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,9 @@ class RenderedEye:
         size = len(self.image)
         scale = self.pose.scale(size)
         return tuple(
-            Course(kind, _mirror(self.pose.to_pixels(v.points, size), size, self.mirrored), v.width * scale, v.generation)
+            Course(
+                kind, _mirror(self.pose.to_pixels(v.points, size), size, self.mirrored), v.width * scale, v.generation
+            )
             for kind, vessels in (("artery", self.anatomy.arteries), ("vein", self.anatomy.veins))
             for v in vessels
         )

@@ -72,6 +72,7 @@ def write_report(
     """Write the report of one visit.
 
     Args:
+        patient: whose history and illnesses are told.
         eyes: right, then left.
         rng: of this visit's author.
         noise: chance in 0..1 of a typo in a sentence; a third of it is the chance of a doubt about something absent.

@@ -89,7 +89,7 @@ def vessel_paints(canvas: Canvas, eye: EyeSpec) -> list[Paint]:
         canvas.mark(name, shape)
         # Thin vessels hold little blood and absorb little light.
         wide = [v for v in vessels if v.generation <= 1 and float(v.width[0]) > 0.011]
-        body = np.float32(0.62) * shape + np.float32(0.38) * canvas.strokes(wide)
+        body = np.float32(0.54) * shape + np.float32(0.46) * canvas.strokes(wide)
         paints.append(Paint(np.float32(depth) * canvas.soften(body, 0.0022), colour))
         # The reflex begins where the vessel lies flat on the retina, outside the cup.
         flat = [Vessel(v.points[6:], v.width[6:], 0) for v in vessels if v.generation == 0]

@@ -42,7 +42,7 @@ class EyeSpec:
         cup_disc_ratio: vertical cup to disc ratio without disease, 0.05 to 0.9.
         camera: a style of `tapetum.phantom.camera`.
         quality: `good`, `blur`, `dark`, `haze` or `off_centre`.
-        marker: `corner` (a bright mark beside the field) or `cast` (a tint), planted to be a shortcut; `none` otherwise.
+        marker: `corner` (a bright mark beside the field) or `cast` (a tint), planted as a shortcut; or `none`.
 
     Raises:
         UsageError: a value outside its range or an unknown name.

@@ -13,8 +13,10 @@ def flames(canvas: Canvas, places: Float64[np.ndarray, "n 2"], rng: np.random.Ge
     """Paint feathered red streaks at `places`, pointing to the disc, and mark them as `name`.
 
     Args:
+        canvas: the retina.
         places: at most `MOST` points of the retina, in field radii.
         rng: its draws do not depend on how many places there are.
+        name: the finding's id.
     """
     count = len(places)
     lengths = rng.uniform(0.035, 0.085, MOST)[:count]

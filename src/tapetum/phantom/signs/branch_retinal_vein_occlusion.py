@@ -1,6 +1,7 @@
 """Branch vein occlusion: flames, blots and a swollen vein in one sector.
 
-Source: Branch Vein Occlusion Study Group, American Journal of Ophthalmology 1984 (definition of the sector). Differs: no venous dilation; only the superior or inferior temporal branch.
+Source: Branch Vein Occlusion Study Group, American Journal of Ophthalmology 1984 (definition of the sector). Differs:
+no venous dilation; only the superior or inferior temporal branch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Cataract: a clouded lens between camera and retina.
 
-Source: Chylack et al., Archives of Ophthalmology 1993 (LOCS III). Differs: one uniform veil; its mask is the whole picture.
+Source: Chylack et al., Archives of Ophthalmology 1993 (LOCS III). Differs: one uniform veil; its mask is the whole
+picture.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Cotton-wool spots: white, fluffy infarcts of the nerve fibre layer.
 
-Source: Keith, Wagener and Barker, American Journal of the Medical Sciences 1939; ETDRS Research Group, Ophthalmology 1991 (standard photographs described in words). Differs: the mask ends where the fluff is half as bright.
+Source: Keith, Wagener and Barker, American Journal of the Medical Sciences 1939; ETDRS Research Group, Ophthalmology
+1991 (standard photographs described in words). Differs: the mask ends where the fluff is half as bright.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Dot and blot haemorrhages: dark red, round to ragged, deep in the retina.
 
-Source: ETDRS Research Group, Ophthalmology 1991 (standard photographs described in words). Differs: outlines are random polygons.
+Source: ETDRS Research Group, Ophthalmology 1991 (standard photographs described in words). Differs: outlines are
+random polygons.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Drusen: yellow-white deposits under the retina, round the fovea.
 
-Source: Ferris et al., Ophthalmology 2013 (clinical classification of AMD; sizes against 63 and 125 µm). Differs: sizes grow with severity for all drusen at once.
+Source: Ferris et al., Ophthalmology 2013 (clinical classification of AMD; sizes against 63 and 125 µm). Differs:
+sizes grow with severity for all drusen at once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Epiretinal membrane: a glistening film with wrinkles over the macula.
 
-Source: Gass, Stereoscopic Atlas of Macular Diseases 1987 (grades 0 to 2). Differs: vessels under the film are veiled but not pulled.
+Source: Gass, Stereoscopic Atlas of Macular Diseases 1987 (grades 0 to 2). Differs: vessels under the film are veiled
+but not pulled.
 """
 
 from __future__ import annotations

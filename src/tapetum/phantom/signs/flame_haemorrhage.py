@@ -1,6 +1,7 @@
 """Flame haemorrhages: red streaks along the nerve fibres.
 
-Source: Keith, Wagener and Barker, American Journal of the Medical Sciences 1939 (hypertensive signs). Differs: the course of nerve fibres is taken as radial to the disc.
+Source: Keith, Wagener and Barker, American Journal of the Medical Sciences 1939 (hypertensive signs). Differs: the
+course of nerve fibres is taken as radial to the disc.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Hard exudates: yellow waxy deposits with sharp edges, in clusters and arcs.
 
-Source: ETDRS Research Group, Ophthalmology 1991 (standard photographs described in words). Differs: clusters are rings of specks, without the leaking vessel.
+Source: ETDRS Research Group, Ophthalmology 1991 (standard photographs described in words). Differs: clusters are
+rings of specks, without the leaking vessel.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Scars of panretinal laser: round pale burns with dark centres, outside the arcades.
 
-Source: Diabetic Retinopathy Study Research Group, Ophthalmology 1981 (pattern of burns). Differs: burns lie on a sunflower spiral.
+Source: Diabetic Retinopathy Study Research Group, Ophthalmology 1981 (pattern of burns). Differs: burns lie on a
+sunflower spiral.
 """
 
 from __future__ import annotations

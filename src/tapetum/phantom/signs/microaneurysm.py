@@ -1,6 +1,7 @@
 """Microaneurysms: tiny round red dots, the first sign of diabetic retinopathy.
 
-Source: ETDRS Research Group, Ophthalmology 1991 (standard photographs described in words). Differs: sizes are drawn a little large so that they survive 256 pixels.
+Source: ETDRS Research Group, Ophthalmology 1991 (standard photographs described in words). Differs: sizes are drawn a
+little large so that they survive 256 pixels.
 """
 
 from __future__ import annotations

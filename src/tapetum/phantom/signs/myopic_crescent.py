@@ -1,6 +1,7 @@
 """Myopic crescent: a pale sickle on the temporal side of the disc where sclera shines through.
 
-Source: Ohno-Matsui et al., American Journal of Ophthalmology 2015 (META-PM). Differs: the crescent is an ellipse behind the disc.
+Source: Ohno-Matsui et al., American Journal of Ophthalmology 2015 (META-PM). Differs: the crescent is an ellipse
+behind the disc.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """New vessels: a tangle of fine red loops on the disc or beside an arcade.
 
-Source: ETDRS Research Group, Ophthalmology 1991 (standard photographs described in words). Differs: loops are sine-bent arcs; thin vessels count from 35 % coverage of a pixel.
+Source: ETDRS Research Group, Ophthalmology 1991 (standard photographs described in words). Differs: loops are sine-
+bent arcs; thin vessels count from 35 % coverage of a pixel.
 """
 
 from __future__ import annotations

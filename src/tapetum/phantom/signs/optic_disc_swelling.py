@@ -1,6 +1,7 @@
 """Swollen disc: blurred margin, hyperaemia, a raised grey-white rim that hides vessels.
 
-Source: Frisén, Journal of Neurology, Neurosurgery and Psychiatry 1982 (stages of papilloedema). Differs: severity is a continuous radius, not Frisén's stages.
+Source: Frisén, Journal of Neurology, Neurosurgery and Psychiatry 1982 (stages of papilloedema). Differs: severity is
+a continuous radius, not Frisén's stages.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Retinitis pigmentosa: bone-spicule pigment in a greyish mid-periphery.
 
-Source: Hartong, Berson and Dryja, Lancet 2006 (signs). Differs: attenuated arteries are the separate sign `arteriolar_narrowing`.
+Source: Hartong, Berson and Dryja, Lancet 2006 (signs). Differs: attenuated arteries are the separate sign
+`arteriolar_narrowing`.
 """
 
 from __future__ import annotations
