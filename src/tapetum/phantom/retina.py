@@ -62,8 +62,8 @@ def disc_paints(canvas: Canvas, eye: EyeSpec, rng: np.random.Generator) -> list[
     if pallor:
         canvas.mark("optic_atrophy", disc)
     cupped = eye.signs.get("optic_disc_cupping", 0.0)
-    rim = (0.96 + 0.02 * pallor - 0.02 * cupped, 0.65 + 0.20 * pallor - 0.04 * cupped, 0.37 + 0.35 * pallor)
-    pale = (1.0, 0.88 + 0.05 * max(pallor, cupped), 0.62 + 0.18 * max(pallor, cupped))
+    rim = (0.96 + 0.02 * pallor - 0.02 * cupped, 0.71 + 0.16 * pallor - 0.05 * cupped, 0.43 + 0.31 * pallor)
+    pale = (1.04, 0.93 + 0.04 * max(pallor, cupped), 0.69 + 0.14 * max(pallor, cupped))
     dx, dy = canvas.x - np.float32(anatomy.disc[0]), canvas.y - np.float32(anatomy.disc[1])
     distance = np.sqrt(dx * dx + dy * dy)
     radius = canvas.disc_radius
