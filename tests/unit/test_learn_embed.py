@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,15 @@ from tapetum.core.errors import ArtefactError, DataError, UsageError
 from tapetum.core.types import Embeddings, Head, ImageRecord, Laterality, Split
 from tapetum.learn import embed as module
 from tapetum.learn.embed import (
-    Embedder,
     embed,
     embed_pixels,
     embed_tokens,
     load_embeddings,
-    parse_encoders,
     save_embeddings,
 )
+from tapetum.learn.embedder import Embedder, parse_encoders
 from tapetum.learn.rowcache import RowCache
+from tapetum.learn.runtime import Runner
 
 ONE = "tiny(size=32, dim=8)"
 TWO = f"{ONE} + tiny(size=64, dim=12)"
@@ -237,8 +239,40 @@ def test_equal_names_are_told_apart() -> None:
     assert list(blocks) == ["tiny-64/avg", "tiny-64/max", "tiny-64#2/avg", "tiny-64#2/max"]
 
 
+def test_trained_towers_bring_their_weights(archive: FakeArchive) -> None:
+    other = Embedder("tiny(size=32, dim=8, seed=5)", threads=1, backend="torch").runners[0].encoder.state_dict()
+    frozen = embed(archive, TWO, backend="torch", threads=1)
+    tuned = embed(archive, Embedder(TWO, threads=1, backend="torch", states={0: other}))
+    same = embed(archive, "tiny(size=32, dim=8, seed=5)", backend="torch", threads=1)
+    np.testing.assert_array_equal(tuned.features[:, :8], same.features)
+    np.testing.assert_array_equal(tuned.features[:, 8:], frozen.features[:, 8:])
+    with pytest.raises(ArtefactError, match="do not fit"):
+        Embedder(TWO, states={1: other})
+    with pytest.raises(UsageError, match="places 0 to 1"):
+        Embedder(TWO, states={2: other})
+
+
+def test_nothing_is_exported_when_all_rows_are_there(archive: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed(archive, ONE, threads=1)
+    monkeypatch.setattr(Runner, "ready", lambda self: pytest.fail("a network was opened"))
+    embed(archive, ONE, threads=1)
+
+
+def test_decoders_leave_no_silence_behind(archive: FakeArchive) -> None:
+    def noisy(image_id: str, *, min_side: int) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            time.sleep(0.002)
+            return FakeArchive.pixels(archive, image_id, min_side=min_side)
+
+    archive.pixels = noisy
+    before = list(warnings.filters)
+    embed(archive, ONE, backend="torch", threads=1, batch=3)
+    assert list(warnings.filters) == before
+
+
 def test_decoding_side_depends_on_the_size_alone() -> None:
-    assert [module._decode_side(s) for s in (64, 224, 384, 512, 513, 1024)] == [512, 512, 512, 512, 1024, 1024]
+    assert [module.decode_side(s) for s in (64, 224, 384, 512, 513, 1024)] == [512, 512, 512, 512, 1024, 1024]
 
 
 def _embeddings() -> Embeddings:

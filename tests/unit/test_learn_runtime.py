@@ -45,6 +45,8 @@ def test_torch_backend_equals_plain_torch() -> None:
 
 def test_export_is_kept_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Runner(build_encoder(TINY), threads=1, cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []  # nothing before it is needed
+    first.ready()
     assert [p.suffix for p in tmp_path.iterdir()] == [".onnx"]
     monkeypatch.setattr(runtime, "export", lambda encoder: pytest.fail("exported a second time"))
     second = Runner(build_encoder(TINY), threads=1, cache=tmp_path)
@@ -53,12 +55,12 @@ def test_export_is_kept_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_other_weights_are_another_export(tmp_path: Path) -> None:
     for seed in (0, 1):
-        Runner(build_encoder(f"tiny(size=32, dim=8, seed={seed})"), threads=1, cache=tmp_path)
+        Runner(build_encoder(f"tiny(size=32, dim=8, seed={seed})"), threads=1, cache=tmp_path).ready()
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_damaged_export_is_said_and_made_anew(tmp_path: Path) -> None:
-    Runner(build_encoder(TINY), threads=1, cache=tmp_path)
+    Runner(build_encoder(TINY), threads=1, cache=tmp_path).ready()
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:100])
     with pytest.warns(RuntimeWarning, match="damaged"):
@@ -80,8 +82,9 @@ class _Branching(torch.nn.Module):
 
 
 def test_export_that_differs_is_not_used(tmp_path: Path) -> None:
+    runner = Runner(_Branching().eval(), threads=1, cache=tmp_path)
     with pytest.warns(RuntimeWarning, match="differs"):
-        runner = Runner(_Branching().eval(), threads=1, cache=tmp_path)
+        runner.ready()
     assert runner.backend == "torch"
     assert list(tmp_path.iterdir()) == []
     x = _batch(2, 8)

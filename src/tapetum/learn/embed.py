@@ -7,14 +7,13 @@ images cost only themselves, and a run that was killed goes on where it was.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
 import itertools
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -22,15 +21,13 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from tapetum.core.errors import ArtefactError, DataError, UsageError
-from tapetum.core.registry import Spec
 from tapetum.core.store import Meta, new_artefact, read_meta
 from tapetum.core.types import Embeddings, Head, ImageRecord
+from tapetum.learn.embedder import DEFAULT, Embedder, TokenMap
 from tapetum.learn.preprocess import Preprocess
 from tapetum.learn.rowcache import RowCache
-from tapetum.learn.runtime import Runner, core_count
-from tapetum.nets import build_encoder
+from tapetum.learn.runtime import Runner
 
-DEFAULT = "efficientnet_lite(size=224) + efficientnet_lite(size=384)"
 Progress = Callable[[int, int], None]
 _ROWS_VERSION = 1  # raise when the same spec would give other rows
 _DECODE_STEP = 512
@@ -53,112 +50,6 @@ class ImageSource(Protocol):
     def pixels(self, image_id: str, *, min_side: int) -> UInt8[np.ndarray, "h w 3"]:
         """RGB, decoded so that no side is smaller than `min_side` unless the image is."""
         ...
-
-
-@dataclass(frozen=True)
-class TokenMap:
-    """Local features of one encoder.
-
-    Attributes:
-        block: the block of `Embeddings.blocks` that is the mean of these tokens.
-        grid: rows and columns; tokens are listed row by row.
-    """
-
-    block: str
-    tokens: Float32[np.ndarray, "n t d"]
-    grid: tuple[int, int]
-
-
-class Embedder:
-    """One or several encoders, ready to run; their outputs stand side by side.
-
-    Args:
-        encoders: specs joined by `+`.
-        threads: per encoder call; 0 takes every core of this process.
-        backend: `"onnxruntime"` or `"torch"`.
-        cache: folder for exported networks; None exports anew for this object.
-        fit: `"pad"` or `"crop"`, see `Preprocess`.
-
-    Attributes:
-        encoders: the specs in canonical form. blocks: `"efficientnet_lite-224/avg"` → columns. dim: all columns.
-
-    Raises:
-        UsageError: the text is no sum of specs, or a name or option is unknown.
-    """
-
-    def __init__(
-        self,
-        encoders: str = DEFAULT,
-        *,
-        threads: int = 0,
-        backend: str = "onnxruntime",
-        cache: Path | None = None,
-        fit: str = "pad",
-    ) -> None:
-        specs = parse_encoders(encoders)
-        self.encoders = " + ".join(map(str, specs))
-        self.runners = tuple(
-            Runner(build_encoder(spec), backend=backend, threads=threads or core_count(), cache=cache) for spec in specs
-        )
-        self.preprocess = tuple(
-            Preprocess(r.spec.size, r.spec.mean, r.spec.std, fit, r.spec.resample) for r in self.runners
-        )
-        self.names = _distinct([r.spec.name for r in self.runners])
-        ends = list(itertools.accumulate((r.spec.dim for r in self.runners), initial=0))
-        self.columns = tuple(itertools.pairwise(ends))
-        self.dim = ends[-1]
-        self.blocks: Mapping[str, tuple[int, int]] = {
-            f"{name}/{block}": (start + a, start + b)
-            for name, runner, (start, _) in zip(self.names, self.runners, self.columns, strict=True)
-            for block, (a, b) in runner.spec.blocks.items()
-        }
-
-    def pixels(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, batch: int = 16) -> Float32[np.ndarray, "n d"]:
-        """Pooled features of loose images, one row each."""
-        rows = np.empty((len(images), self.dim), dtype=np.float32)
-        for start in range(0, len(images), batch):
-            chosen = images[start : start + batch]
-            for runner, preprocess, (a, b) in zip(self.runners, self.preprocess, self.columns, strict=True):
-                rows[start : start + batch, a:b] = runner(np.stack([preprocess(image) for image in chosen]))
-        return rows
-
-    def tokens(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> tuple[TokenMap, ...]:
-        """Local features of a few loose images, one map per encoder."""
-        if not images:
-            raise DataError("no images", "at least one")
-        return tuple(
-            TokenMap(
-                f"{name}/{runner.spec.token_block}",
-                np.concatenate([runner.tokens(preprocess(image)[None]) for image in images]),
-                runner.spec.grid,
-            )
-            for name, runner, preprocess in zip(self.names, self.runners, self.preprocess, strict=True)
-        )
-
-
-def parse_encoders(text: str) -> tuple[Spec, ...]:
-    """Specs of `"a(x=1) + b"`, in the order written.
-
-    Raises:
-        UsageError: the text is no sum of specs, or names one spec twice.
-
-    Example:
-        >>> [str(s) for s in parse_encoders("tiny(size=32) + tiny")]
-        ['tiny(size=32)', 'tiny()']
-    """
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        raise UsageError(f"cannot read the encoders {text!r}", "specs joined by +", DEFAULT) from None
-    parts: list[ast.expr] = []
-    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        parts.append(node.right)
-        node = node.left
-    specs = tuple(Spec.parse(ast.unparse(part)) for part in [node, *reversed(parts)])
-    names = [str(spec) for spec in specs]
-    if len(set(names)) < len(names):
-        raise UsageError(f"an encoder stands twice in {text!r}", "each spec once")
-    return specs
 
 
 def embed(
@@ -208,19 +99,25 @@ def embed(
     todo = [image_id for image_id in place if any(image_id not in done for done in known)]
     if progress is not None:
         progress(len(place) - len(todo), len(place))
+    for e, runner in enumerate(encoders.runners):
+        if any(image_id not in known[e] for image_id in todo):
+            runner.ready()  # its warnings belong before the decoding, see below
     try:
         done = len(place) - len(todo)
-        for chosen, inputs in _decoded(archive, encoders, todo, known, batch):
-            for e, (names, x) in inputs.items():
-                rows = encoders.runners[e](x)
-                _refuse_non_finite(rows, names, encoders.names[e])
-                a, b = encoders.columns[e]
-                for name, row in zip(names, rows, strict=True):
-                    features[place[name], a:b] = row
-                stores[e].add(names, rows)
-            done += len(chosen)
-            if progress is not None:
-                progress(done, len(place))
+        # Decoders silence warnings while they work. Doing so in two threads at once can leave them silenced for good:
+        # Python 3.11 keeps one list of filters for all threads. What held before is put back here.
+        with warnings.catch_warnings():
+            for chosen, inputs in _decoded(archive, encoders, todo, known, batch):
+                for e, (names, x) in inputs.items():
+                    rows = encoders.runners[e](x)
+                    _refuse_non_finite(rows, names, encoders.names[e])
+                    a, b = encoders.columns[e]
+                    for name, row in zip(names, rows, strict=True):
+                        features[place[name], a:b] = row
+                    stores[e].add(names, rows)
+                done += len(chosen)
+                if progress is not None:
+                    progress(done, len(place))
     finally:
         for store in stores:
             store.flush()
@@ -340,7 +237,7 @@ def _rows_key(runner: Runner, preprocess: Preprocess) -> str:
     return f"{runner.spec.name}-{digest[:16]}"
 
 
-def _decode_side(size: int) -> int:
+def decode_side(size: int) -> int:
     """The `min_side` to decode at: a function of this encoder's size alone, so that a cached row never depends on which
     encoders ran beside it, yet shared by all usual sizes, so that one decoding serves them.
     """
@@ -353,7 +250,7 @@ def _decoded(
     """Batches of ids with the stacked inputs of each encoder that lacks them; decoded a little ahead in two threads."""
 
     def prepare(image_id: str) -> dict[int, Float32[np.ndarray, "3 s s"]]:
-        sides = {e: _decode_side(p.size) for e, p in enumerate(embedder.preprocess) if image_id not in known[e]}
+        sides = {e: decode_side(p.size) for e, p in enumerate(embedder.preprocess) if image_id not in known[e]}
         decoded = {side: archive.pixels(image_id, min_side=side) for side in sorted(set(sides.values()))}
         return {e: embedder.preprocess[e](decoded[side]) for e, side in sides.items()}
 
@@ -381,13 +278,3 @@ def _refuse_non_finite(rows: Float32[np.ndarray, "b d"], names: Sequence[str], e
     bad = ~np.isfinite(rows).all(axis=1)
     if bad.any():
         raise DataError(f"{encoder} gives no finite features for image {names[int(np.argmax(bad))]}", "finite numbers")
-
-
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Names with `#2`, `#3` … where one occurs again."""
-    seen: dict[str, int] = {}
-    result: list[str] = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return tuple(result)

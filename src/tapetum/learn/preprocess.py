@@ -88,9 +88,13 @@ class Preprocess:
         """SHA-256 of the settings."""
         return config.digest(self)
 
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as JSON takes them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
     def save(self, folder: Path) -> None:
         """Write `preprocessor_config.json` into `folder`."""
-        atomic_write(folder / FILE, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        atomic_write(folder / FILE, json.dumps(self.as_dict(), indent=1) + "\n")
 
     @staticmethod
     def load(folder: Path) -> Preprocess:

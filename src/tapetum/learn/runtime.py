@@ -49,9 +49,6 @@ class Runner:
         threads: used inside one call, at least 1.
         cache: folder for exported networks; None keeps the export in memory.
 
-    Attributes:
-        backend: what is really used: `"torch"` where the export was refused, which is also warned of.
-
     Raises:
         UsageError: unknown backend, or threads below 1.
     """
@@ -68,16 +65,31 @@ class Runner:
         self.encoder = encoder
         self.spec = encoder.spec
         self._threads = threads
+        self._wanted = backend
+        self._cache = cache
         self._session: Any = None
-        if backend == "onnxruntime":
-            self._session = self._open_session(cache)
-        self.backend = "torch" if self._session is None else "onnxruntime"
-        if self.backend == "torch":
+        self._is_ready = False
+
+    def ready(self) -> None:
+        """Open or export the network now; else the first call does it."""
+        if self._is_ready:
+            return
+        if self._wanted == "onnxruntime":
+            self._session = self._open_session(self._cache)
+        if self._session is None:
             # Convolutions on CPUs without AVX-512 are faster so, and equal.
-            encoder.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            cast(nn.Module, self.encoder).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._is_ready = True
+
+    @property
+    def backend(self) -> str:
+        """What is really used: `"torch"` where the export was refused, which is also warned of."""
+        self.ready()
+        return "torch" if self._session is None else "onnxruntime"
 
     def __call__(self, x: Float32[np.ndarray, "b 3 h w"]) -> Float32[np.ndarray, "b d"]:
         """Pooled features of a batch of normalised images."""
+        self.ready()
         if self._session is not None:
             return self._session.run(None, {"x": x})[0]
         return _numpy(self._torch(x))
@@ -98,7 +110,7 @@ class Runner:
             try:
                 return _session(path.read_bytes(), self._threads)
             except Exception as error:  # onnxruntime's errors share no base class of their own
-                warnings.warn(f"{path} is damaged and exported anew: {error}", RuntimeWarning, stacklevel=3)
+                warnings.warn(f"{path} is damaged and exported anew: {error}", RuntimeWarning, stacklevel=4)
         try:
             data = export(self.encoder)
         except _ONNX_EXPORT_FAILURES as error:
@@ -205,4 +217,4 @@ def _cosine(a: Float32[np.ndarray, "b d"], b: Float32[np.ndarray, "b d"]) -> flo
 
 
 def _warn_slow(name: str, why: str) -> None:
-    warnings.warn(f"{name} runs through torch, several times slower: {why}", RuntimeWarning, stacklevel=4)
+    warnings.warn(f"{name} runs through torch, several times slower: {why}", RuntimeWarning, stacklevel=5)
