@@ -113,6 +113,19 @@ CASES: dict[str, list[str]] = {
         "drusen present unknown moderate",
         "glaucoma present unknown advanced",
     ],
+    "Hard exudates: severe hypertensive retinopathy": [
+        "hard_exudate present unknown",
+        "hypertensive_retinopathy present unknown severe",
+    ],
+    "Retina flat; cup to disc ratio is enlarged OS>OD": ["optic_disc_cupping present OU"],
+    "R/E: NAD, CDR 0.3, no CWS. L/E: sev NPDR, DBH, HE+.": [
+        "normal_fundus present OD",
+        "cotton_wool_spot absent OD",
+        "severe_npdr present OS severe",
+        "dot_blot_haemorrhage present OS",
+        "hard_exudate present OS",
+    ],
+    "HE HAS NO DRUSEN": ["drusen absent unknown"],
     "Family history of glaucoma.": ["glaucoma uncertain unknown"],
     "History: PDR. Findings: laser scars. Plan: watch glaucoma.": [
         "proliferative_dr uncertain unknown",

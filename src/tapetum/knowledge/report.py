@@ -143,7 +143,8 @@ class _Place:
 
 def _mentions(text: str, place: _Place, terms: Lexicon) -> list[Mention]:
     found = words(text, place.low, place.high)
-    hits = terms.find(found) or _alone(text, found, place, terms)
+    hits = terms.find(found)
+    hits = _alone(found, place, terms, hits[0].first if hits else len(found)) + hits
     if not hits:
         return []
     cues = triggers(found, [(hit.first, hit.last) for hit in hits])
@@ -170,15 +171,19 @@ def _mentions(text: str, place: _Place, terms: Lexicon) -> list[Mention]:
     return mentions
 
 
-def _alone(text: str, found: list[Word], place: _Place, terms: Lexicon) -> list[Hit]:
-    """A sentence that is nothing but "normal", once the words for the eye are left out."""
-    outside = [
-        i
-        for i, word in enumerate(found)
-        if not any(word.start < eye.end and word.end > eye.start for eye in place.named)
-    ]
-    hit = terms.whole([found[i] for i in outside])
-    return [Hit(outside[hit.first], outside[hit.last - 1] + 1, hit.value)] if hit else []
+def _alone(found: list[Word], place: _Place, terms: Lexicon, stop: int) -> list[Hit]:
+    """A sentence, or its part before the first comma, that is nothing but "normal" and words for an eye."""
+    comma = next((i for i, word in enumerate(found) if word.raw in {",", "，"}), len(found))
+    for end in (len(found), comma):
+        if end > stop:
+            continue
+        outside = [
+            i for i in range(end) if not any(e.start < found[i].end and e.end > found[i].start for e in place.named)
+        ]
+        hit = terms.whole([found[i] for i in outside])
+        if hit:
+            return [Hit(outside[hit.first], outside[hit.last - 1] + 1, hit.value)]
+    return []
 
 
 def _by_eye(text: str, places: Sequence[tuple[int, int]], every: Sequence[Eye]) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ PREAMBLE = "preamble"
 
 _SIDE = (
     r"(?:right\s+eye|left\s+eye|both\s+eyes|(?:right|left)\s+(?:fundus|side|fundi)|right|left"
-    r"|O\.?D\b\.?|O\.?S\b\.?|O\.?U\b\.?|(?-i:R\.?E\b\.?|L\.?E\b\.?|BE|R|L))"
+    r"|O\.?D\b\.?|O\.?S\b\.?|O\.?U\b\.?|(?-i:R[./]?E\b\.?|L[./]?E\b\.?|B/?E|R|L))"
 )
 
 
@@ -78,7 +78,7 @@ def _headings(text: str) -> list[re.Match[str]]:
 
 
 def _side(text: str) -> Laterality:
-    plain = text.replace(".", "").strip(" \t()").lower()
+    plain = text.replace(".", "").replace("/", "").strip(" \t()").lower()
     if plain in {"r", "l"}:
         return Laterality.RIGHT if plain == "r" else Laterality.LEFT
     return combined([eye.side for eye in eyes(plain.upper() if len(plain) == 2 else plain)])

@@ -48,7 +48,7 @@ def severity_of(text: str, found: Sequence[Word], hits: Sequence[Hit], first: in
 
 def _closes(link: str, ends: bool) -> bool:
     """Whether a severity behind the finding is its own: linked by verb or colon, or with no noun after it."""
-    return ends or bool(re.search(r"\b(?:is|are|was|were|appears?)\b|[:(]", link, re.IGNORECASE))
+    return ends or bool(re.search(r"\b(?:is|are|was|were|appears?)\b", link, re.IGNORECASE))
 
 
 @functools.cache
