@@ -2,7 +2,7 @@
 
 A query and its own partner belong to one patient. That patient is excluded, so "the partner was found" cannot be the
 question: an item of **another** patient is relevant when its report says the same (equal text, or equal findings; the
-caller decides and hands over a matrix). Queries for which no other patient has a relevant item are left out and counted.
+caller decides and hands over a matrix). Queries for which no other patient has a relevant item are left out, counted.
 """
 
 from __future__ import annotations
