@@ -20,7 +20,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from tapetum.core.errors import ArtefactError, DataError, UsageError
+from tapetum.core.errors import ArtefactError, DataError
 from tapetum.core.store import Meta, new_artefact, read_meta
 from tapetum.core.types import Embeddings, Head, ImageRecord
 from tapetum.learn.embedder import DEFAULT, Embedder, TokenMap
