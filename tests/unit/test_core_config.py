@@ -27,7 +27,9 @@ def test_order_is_defaults_recipe_assignments(tmp_path):
     got = load(Toy, "embed", recipe, ["seed=3", "sizes=(64, 96)"])
     assert got == Toy(seed=3, rate=2.0, name="recipe", sizes=(64, 96))
     assert isinstance(got.rate, float)
-    assert load(Toy, "absent", recipe) == Toy()
+    with pytest.raises(UsageError, match=r"\[embdd\]") as error:
+        load(Toy, "embdd", recipe)
+    assert "embed" in error.value.expected
     assert load(Toy, "embed") == Toy()
 
 

@@ -36,6 +36,12 @@ def fill(cls: type[C], values: Mapping[str, Any]) -> C:
         if key not in known:
             raise UsageError(f"unknown key {key!r} for {cls.__name__}", nearest(key, known), f"{known[0]}=…")
         checked[key] = _coerce(key, value, hints[key])
+    missing = [
+        f.name for f in dataclasses.fields(typing.cast(Any, cls))
+        if f.name not in checked and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]  # fmt: skip
+    if missing:
+        raise UsageError(f"{cls.__name__} lacks {missing[0]!r}", "a value", f"{missing[0]}=…")
     return cls(**checked)
 
 
@@ -52,17 +58,14 @@ def load(cls: type[C], table: str, recipe: Path | None = None, assignments: Sequ
     """
     values: dict[str, Any] = {}
     if recipe is not None:
-        try:
-            values.update(tomllib.loads(recipe.read_text(encoding="utf-8")).get(table, {}))
-        except FileNotFoundError:
-            raise UsageError(f"no recipe {recipe}", "a TOML file", "ls recipes/*.toml") from None
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"{recipe} is not TOML: {error}", "key = value under [verb]") from None
+        values.update(_read(recipe, table))
+    hints = typing.get_type_hints(cls)
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"cannot read {text!r}", "key=value", f"{text}=…")
-        values[key.strip()] = _literal(value.strip())
+        # a text field takes the text as typed: name=1.10 is not 1.1
+        values[key.strip()] = value.strip() if hints.get(key.strip()) is str else _literal(value.strip())
     return fill(cls, values)
 
 
@@ -72,10 +75,23 @@ def digest(config: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _read(recipe: Path, table: str) -> Mapping[str, Any]:
+    try:
+        tables = tomllib.loads(recipe.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise UsageError(f"no recipe {recipe}", "a TOML file", "ls recipes/*.toml") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{recipe} is not TOML: {error}", "key = value under [verb]") from None
+    found = tables.get(table)
+    if not isinstance(found, dict):
+        raise UsageError(f"{recipe} has no table [{table}]", f"[{table}]; it has {nearest(table, list(tables))}")
+    return typing.cast(Mapping[str, Any], found)
+
+
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return text
 
 
@@ -90,6 +106,8 @@ def _coerce(key: str, value: Any, hint: Any) -> Any:
                 return _coerce(key, value, option)
             except UsageError:
                 continue
+    elif origin is typing.Literal and value in args:
+        return value
     elif origin is tuple:
         items = value if isinstance(value, list | tuple) else (value,)
         return tuple(_coerce(key, item, args[0]) for item in typing.cast(Sequence[Any], items))

@@ -48,7 +48,7 @@ class Spec:
         )
         try:
             node = ast.parse(text.strip(), mode="eval").body
-        except SyntaxError:
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise wrong from None
         if isinstance(node, ast.Name):
             return Spec(node.id)
@@ -56,7 +56,7 @@ class Spec:
             raise wrong
         try:
             options = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords if k.arg}
-        except ValueError:
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             raise wrong from None
         if len(options) != len(node.keywords):
             raise wrong

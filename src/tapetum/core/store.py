@@ -84,14 +84,14 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 def new_artefact(path: Path, meta: Meta) -> Iterator[Path]:
     """Yield a fresh folder to fill; on a clean exit it gets its `meta.json` and takes the place of `path`.
 
-    An exception inside leaves `path` as it was. What stood at `path` is replaced only if it is an artefact itself, so
-    that a slip of the keyboard cannot delete a folder of photographs.
+    An exception inside leaves `path` as it was. What stood at `path` is replaced only if it is an artefact of the same
+    kind, so that a slip of the keyboard cannot delete a folder of photographs or an archive. A kill between the two
+    renames leaves the old one beside it as `.NAME.PID.old`.
 
     Raises:
-        ArtefactError: `path` exists and is no artefact.
+        ArtefactError: `path` exists and is no artefact, or one of another kind.
     """
-    if path.exists() and not (path / META).exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ArtefactError(f"{path} exists and is no artefact", "a new or empty folder", "choose another --out")
+    _may_replace(path, meta.kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -102,13 +102,9 @@ def new_artefact(path: Path, meta: Meta) -> Iterator[Path]:
             meta, digest=content_digest(part), version=meta.version or package_version(),
             command=meta.command or command_line(),
         )  # fmt: skip
+        _flush(part)
         atomic_write(part / META, json.dumps(dataclasses.asdict(whole), indent=1, default=str) + "\n")
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(part, path)
-        _sync_folder(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        _swap(part, path)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -124,12 +120,17 @@ def read_meta(path: Path, kind: str) -> Meta:
         raw = json.loads((path / META).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ArtefactError(f"{path} is no artefact (it has no {META})", f"a folder of kind {kind}") from None
-    except json.JSONDecodeError as error:
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ArtefactError(f"{path / META} is damaged: {error}", "JSON", f"tapetum verify {path}") from None
+    if not isinstance(raw, dict):
+        raise ArtefactError(f"{path / META} holds a {type(raw).__name__}", "a JSON object", f"tapetum verify {path}")
     if raw.get("kind") != kind:
         raise ArtefactError(f"{path} is of kind {raw.get('kind')!r}", f"kind {kind!r}")
     if raw.get("schema") != SCHEMA:
         raise ArtefactError(f"{path} has schema {raw.get('schema')}", f"schema {SCHEMA}", "upgrade tapetum")
+    unknown = set(raw) - {f.name for f in dataclasses.fields(Meta)}
+    if unknown:
+        raise ArtefactError(f"{path / META} has unknown keys {sorted(unknown)}", "those of this version")
     return Meta(**raw)
 
 
@@ -146,6 +147,38 @@ def package_version() -> str:
     from importlib.metadata import version
 
     return version("tapetum")
+
+
+def _may_replace(path: Path, kind: str) -> None:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path / META).exists():
+        raise ArtefactError(f"{path} exists and is no artefact", "a new or empty folder", "choose another --out")
+    read_meta(path, kind)
+
+
+def _swap(part: Path, path: Path) -> None:
+    """Put `part` in the place of `path`; if that fails, the old one comes back."""
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(part, path)
+    except BaseException:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    _sync_folder(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Force every file of a folder to disk, so that the rename never shows a folder of empty files after a power cut."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
 
 
 def _sync_folder(path: Path) -> None:

@@ -159,6 +159,11 @@ class Predictions:
         shape = (len(self.image_ids), len(self.findings))
         if not self.logits.shape == self.probs.shape == shape:
             raise DataError(f"logits {self.logits.shape}, probs {self.probs.shape}", f"both of shape {shape}")
+        if not len(self.patient_ids) == len(self.lateralities) == shape[0] or len(self.thresholds) != shape[1]:
+            raise DataError(
+                f"{len(self.patient_ids)} patients, {len(self.lateralities)} eyes, {len(self.thresholds)} thresholds",
+                f"{shape[0]} patients and eyes, {shape[1]} thresholds",
+            )
 
 
 @dataclass(frozen=True)
