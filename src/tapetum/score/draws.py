@@ -16,7 +16,7 @@ from tapetum.core.errors import UsageError
 from tapetum.score.inputs import finite_scores, known_labels, same_length
 from tapetum.score.ranking import Ranking, rank
 
-BLOCK_BYTES = 32_000_000  # of weights held at once
+BLOCK_BYTES = 100_000_000  # of weights held at once: the sweep pays once per block and image
 CACHED_DRAWS = 16  # counted together, so that the counters stay in the cache
 
 

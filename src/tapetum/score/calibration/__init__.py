@@ -7,7 +7,7 @@ and `uncalibrated` says why: an uncalibrated number dressed as a probability wou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -31,7 +31,9 @@ class Calibrator(Protocol):
         """Column → why it has no calibrated probability; its probabilities are NaN."""
         ...
 
-    def fit(self, logits: Float[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"] | Real[np.ndarray, "n"]) -> Self:
+    def fit(
+        self, logits: Float[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"] | Real[np.ndarray, "n"]
+    ) -> Calibrator:
         """Fit and return itself; labels are 0, 1 or NaN (left out) per column, or the class 0..k-1 in softmax mode.
 
         Raises:
@@ -52,6 +54,6 @@ class Calibrator(Protocol):
         """What fitting found, as plain arrays to be stored in a checkpoint."""
         ...
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
+    def restore(self, state: Mapping[str, np.ndarray]) -> Calibrator:
         """Take back what `state` gave, and return itself."""
         ...

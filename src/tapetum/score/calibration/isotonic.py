@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Real
@@ -44,7 +43,7 @@ class Isotonic:
         """Columns move apart."""
         return False
 
-    def fit(self, logits: Float[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]) -> Self:
+    def fit(self, logits: Float[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]) -> Isotonic:
         """Fit on validation data; see the family's protocol."""
         parts, reasons = [np.empty((0, 3))], dict[int, str]()
         for j, (z, truth, reason) in enumerate(columns(logits, labels)):
@@ -70,7 +69,7 @@ class Isotonic:
         """The knots (column, logit, probability) and which columns have any."""
         return {"knots": self.knots, "calibrated": self.calibrated}
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
+    def restore(self, state: Mapping[str, np.ndarray]) -> Isotonic:
         """Take the knots back."""
         self.knots = np.asarray(state["knots"], dtype=np.float64)
         self.calibrated = np.asarray(state["calibrated"], dtype=np.float64)

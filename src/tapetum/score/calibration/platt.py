@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Real
@@ -45,7 +44,7 @@ class Platt:
         """Columns move apart."""
         return False
 
-    def fit(self, logits: Float[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]) -> Self:
+    def fit(self, logits: Float[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]) -> Platt:
         """Fit on validation data; see the family's protocol."""
         slopes, intercepts = np.full(logits.shape[1], np.nan), np.full(logits.shape[1], np.nan)
         reasons = dict[int, str]()
@@ -67,7 +66,7 @@ class Platt:
         """Slopes and intercepts."""
         return {"slopes": self.slopes, "intercepts": self.intercepts}
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
+    def restore(self, state: Mapping[str, np.ndarray]) -> Platt:
         """Take slopes and intercepts back."""
         self.slopes = np.asarray(state["slopes"], dtype=np.float64)
         self.intercepts = np.asarray(state["intercepts"], dtype=np.float64)

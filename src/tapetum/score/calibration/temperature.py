@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float64, Real
@@ -60,7 +60,9 @@ class Temperature:
         """One temperature for all columns keeps the largest the largest."""
         return self.mode == "softmax"
 
-    def fit(self, logits: Float[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"] | Real[np.ndarray, "n"]) -> Self:
+    def fit(
+        self, logits: Float[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"] | Real[np.ndarray, "n"]
+    ) -> Temperature:
         """Fit on validation data; see the family's protocol."""
         found, reasons = (
             self._fit_softmax(logits, labels) if self.mode == "softmax" else self._fit_columns(logits, labels)
@@ -77,7 +79,7 @@ class Temperature:
         """The temperatures."""
         return {"temperatures": self.temperatures}
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
+    def restore(self, state: Mapping[str, np.ndarray]) -> Temperature:
         """Take the temperatures back."""
         self.temperatures = np.asarray(state["temperatures"], dtype=np.float64)
         self.uncalibrated = reasons_of(self.temperatures)
