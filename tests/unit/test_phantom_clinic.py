@@ -119,7 +119,8 @@ def test_every_finding_has_its_sentence_and_no_sentence_contradicts_the_truth(cl
         if "branch_retinal_vein_occlusion" in findings:
             written -= {"flame_haemorrhage", "dot_blot_haemorrhage"}
         assert written <= claims["present"] | claims["uncertain"]
-        assert claims["present"] <= findings
+        assert claims["present"] - {"low_image_quality"} <= findings
+        assert row["quality"] != "good" or "low_image_quality" not in claims["present"]
         assert not claims["absent"] & findings
 
 
@@ -153,7 +154,7 @@ def test_reports_come_in_several_styles(clinic: Path):
 def test_omission_leaves_signs_out(tmp_path: Path):
     config = ClinicConfig(patients=12, size=64, omission=1.0)
     sentences = rows(make_clinic(tmp_path / "c", config).path / "truth/sentences.csv")
-    assert {r["finding"] for r in sentences if r["status"] == "present"} <= {"normal_fundus"}
+    assert {r["finding"] for r in sentences if r["status"] == "present"} <= {"normal_fundus", "low_image_quality"}
 
 
 def test_typos_come_with_noise():

@@ -91,7 +91,8 @@ def test_pale_signs_are_brighter_than_their_surroundings(name: str, camera: str)
 
 
 @pytest.mark.parametrize("name", ["dot_blot_haemorrhage", "flame_haemorrhage", "branch_retinal_vein_occlusion",
-                                  "macular_hole", "microaneurysm", "retinitis_pigmentosa", "choroidal_naevus"])  # fmt: skip
+                                  "macular_hole", "microaneurysm", "retinitis_pigmentosa",
+                                  "choroidal_naevus"])  # fmt: skip
 def test_dark_signs_are_darker_than_their_surroundings(name: str):
     assert contrast(seen(EyeSpec(LEFT, 17, {name: 0.7}), size=256), name) < -5
 

@@ -136,7 +136,7 @@ class _Bud:
 
 # Per generation: most branches per parent, where the first may leave, their length, the share of flow they take.
 PLAN = ((6, 0.12, 0.66, (0.10, 0.34)), (3, 0.22, 0.42, (0.15, 0.42)), (2, 0.35, 0.24, (0.25, 0.45)))
-THINNEST = 0.0042  # no branch below this calibre: about 50 µm across, at the limit of a 45° photograph
+THINNEST = 0.005  # no branch below this calibre: about 30 µm across, at the limit of a 45° photograph
 
 
 def _trees(

@@ -142,7 +142,7 @@ class Canvas:
         turned = np.stack([ring[..., 0] * cos - ring[..., 1] * sin, ring[..., 0] * sin + ring[..., 1] * cos], axis=-1)
         return self.polygons([*(turned + centres[:, None])])
 
-    def polygons(self, shapes: Sequence[Points]) -> Plane:
+    def polygons(self, shapes: Sequence[Float64[np.ndarray, "_ 2"]]) -> Plane:
         """Coverage in 0..1 of filled shapes given in retina coordinates; overlaps count once."""
         if not shapes:
             return np.zeros((self.size, self.size), np.float32)
@@ -174,7 +174,7 @@ class Canvas:
         side = np.stack([-along[:, 1], along[:, 0]], axis=1)
         left, right = self._fixed(points + side), self._fixed(points - side)
         start = 0
-        shapes: list[Int32[np.ndarray, "n 2"]] = []
+        shapes: list[Int32[np.ndarray, "_ 2"]] = []
         for end in ends.tolist():
             shapes.append(np.concatenate([left[start:end], right[start:end][::-1]]))
             start = end
@@ -214,7 +214,7 @@ class Canvas:
         pixels = self.pose.to_pixels(points, self.size)
         return np.round(((pixels + 0.5) * self.oversampling - 0.5) * (1 << FIXED)).astype(np.int32)
 
-    def _filled(self, shapes: Sequence[Int32[np.ndarray, "n 2"]]) -> Plane:
+    def _filled(self, shapes: Sequence[Int32[np.ndarray, "_ 2"]]) -> Plane:
         side = self.size * self.oversampling
         layer = np.zeros((side, side), np.uint8)
         for shape in shapes:

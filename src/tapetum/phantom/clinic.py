@@ -135,7 +135,10 @@ def make_clinic(out: Path, config: ClinicConfig = ClinicConfig()) -> Clinic:
     (part / "truth" / "masks").mkdir(parents=True) if config.masks else (part / "truth").mkdir()
     try:
         table, truth, sentences = _write_visits(part, config)
-        defects = plant(part, table, config, np.random.default_rng([config.seed, 77]))
+        defects = plant(
+            part, table, np.random.default_rng([config.seed, 77]), duplicates=config.duplicates,
+            wrong_laterality=config.wrong_laterality, truncated=config.truncated,
+        )  # fmt: skip
         _write_csv(part / "clinic.csv", TABLE, table)
         _write_csv(part / "truth" / "findings.csv", TRUTH, truth)
         _write_csv(part / "truth" / "sentences.csv", SENTENCES, sentences)

@@ -4,28 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-
-
-class Spoilt(Protocol):
-    """How many defects of each kind are wanted."""
-
-    @property
-    def duplicates(self) -> int:
-        """Images given to a second patient as well."""
-        ...
-
-    @property
-    def wrong_laterality(self) -> int:
-        """Rows that name the other eye."""
-        ...
-
-    @property
-    def truncated(self) -> int:
-        """Files cut off in the middle."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -37,14 +17,24 @@ class Defect:
     detail: str
 
 
-def plant(folder: Path, table: list[dict[str, str]], wanted: Spoilt, rng: np.random.Generator) -> list[Defect]:
+def plant(
+    folder: Path,
+    table: list[dict[str, str]],
+    rng: np.random.Generator,
+    *,
+    duplicates: int,
+    wrong_laterality: int,
+    truncated: int,
+) -> list[Defect]:
     """Spoil an export in place; each image gets one defect at most.
 
     Args:
         folder: where the files named in `table` lie.
         table: rows of `clinic.csv`; rows of duplicates are added, wrong eyes written.
-        wanted: how many of each kind.
         rng: chooses the victims.
+        duplicates: number of images given to a second patient as well.
+        wrong_laterality: number of rows that name the other eye.
+        truncated: number of files cut off in the middle.
 
     Returns:
         What was done, in order.
@@ -52,16 +42,16 @@ def plant(folder: Path, table: list[dict[str, str]], wanted: Spoilt, rng: np.ran
     defects: list[Defect] = []
     victims = [int(i) for i in rng.permutation(len(table))]
     images = len(table)
-    for _ in range(wanted.truncated):
+    for _ in range(truncated):
         file = folder / table[victims.pop()]["file"]
         whole = file.read_bytes()
         file.write_bytes(whole[: len(whole) * 2 // 5])
         defects.append(Defect(str(file.relative_to(folder).as_posix()), "truncated", f"{len(whole)} bytes"))
-    for _ in range(wanted.wrong_laterality):
+    for _ in range(wrong_laterality):
         row = table[victims.pop()]
         defects.append(Defect(row["file"], "wrong_laterality", row["eye"]))
         row["eye"] = "OS" if row["eye"] == "OD" else "OD"
-    for number in range(wanted.duplicates):
+    for number in range(duplicates):
         source = table[victims.pop()]
         others = [row for row in table[:images] if row["patient"] != source["patient"]]
         host = others[int(rng.integers(len(others)))]

@@ -138,7 +138,7 @@ def _around(patient: Patient, rng: np.random.Generator, change: str) -> tuple[li
     after: list[Sentence] = []
     if change:
         after.append(Sentence(say.WORSE if change == "worse" else say.SAME))
-    after.append(Sentence(_one(rng, say.ADVICE).format(int(rng.choice([1, 3, 6, 12])))))
+    after.append(Sentence(_one(rng, say.ADVICE).format(int(rng.choice([2, 3, 6, 12])))))
     if rng.uniform() < 0.4:
         after.append(Sentence(_one(rng, say.BOILERPLATE)))
     return before, after
@@ -153,7 +153,7 @@ def _told(seen: Seen, names: Sequence[str], rng: np.random.Generator, noise: flo
     side = seen.eye.laterality
     body: list[Sentence] = []
     if seen.eye.quality != "good" and rng.uniform() < 0.6:
-        body.append(Sentence(say.POOR[seen.eye.quality], (), True))
+        body.append(Sentence(say.POOR[seen.eye.quality], (Fact(side, "low_image_quality", "present"),), True))
     for name in names:
         severity = seen.findings[name]
         if name == "normal_fundus":
@@ -209,6 +209,7 @@ def _listed(seen: Seen, names: Sequence[str], rng: np.random.Generator, style: s
         facts.append(Fact(side, name, "absent"))
     if seen.eye.quality != "good" and rng.uniform() < 0.4:
         words.append("low image quality")
+        facts.append(Fact(side, "low_image_quality", "present"))
     return [Sentence(", ".join(words) + (";" if side is EYES[0] else "."), tuple(facts), True)]
 
 

@@ -31,7 +31,10 @@ def phantom_sheet(out: Path, *, tile: int = 168, columns: int = 8, seed: int = 0
     """
     cameras = tuple(CAMERAS)
     eyes = [
-        (f"normal, {side.value}, {camera}", EyeSpec(side, 40 + i, age_years=30 + 8 * i, pigment=0.2 * i, camera=camera))
+        (
+            f"normal, {side.value}, {camera}",
+            EyeSpec(side, 40 + i, age_years=30.0 + 8 * i, pigment=0.2 * i, camera=camera),
+        )
         for i, (side, camera) in enumerate(
             [(side, camera) for camera in cameras for side in (Laterality.RIGHT, Laterality.LEFT)]
         )
@@ -50,7 +53,7 @@ def phantom_sheet(out: Path, *, tile: int = 168, columns: int = 8, seed: int = 0
     strip = np.zeros((22, rows[0].shape[1], 3), np.uint8)
     cv2.putText(strip, BANNER, (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (235, 235, 235), 1, cv2.LINE_AA)
     sheet = np.ascontiguousarray(np.vstack([*rows, strip])[:, :, ::-1])
-    atomic_write(Path(out), cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 86])[1].tobytes())
+    atomic_write(Path(out), cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 84])[1].tobytes())
     return Path(out)
 
 
