@@ -29,7 +29,7 @@ class Export:
     """One source, with the way to read it.
 
     Attributes:
-        root: its folder. name: of the folder or file, as the catalog keeps it.
+        root: its folder or file. name: of the folder or file, as the catalog keeps it.
         read: yields rows, refusals and notes. card: of a public set. phantom: made by the digital phantom.
     """
 
@@ -58,8 +58,7 @@ def find_export(source: Path | str, config: IngestConfig) -> Export:
     if dataset:
         member = DATASETS.build(dataset)
         card: Card = importlib.import_module(f"{DATASETS.package}.{dataset}").CARD
-        root = path if path.is_dir() else path.parent
-        return Export(root, path.name, functools.partial(member, path), card, card.modality, phantom)
+        return Export(path, path.name, functools.partial(member, path), card, card.modality, phantom)
     table = config.table
     if path.is_file():
         path, table = path.parent, path.name

@@ -308,7 +308,7 @@ def _finish(catalog: Catalog, place: Path, settings: dict[str, Any], notes: Iter
         ((r.image_id, r.patient_id) for r in records), (dataclasses.astuple(r) for r in refused), splits
     )
     digest = write_snapshot(place, records, refused, settings)
-    for leftover in Vault(place / "vault").leftovers():
+    for leftover in (*Vault(place / "vault").leftovers(), *place.glob(".*.part")):
         leftover.unlink(missing_ok=True)
     ids = {r.image_id for r in records}
     return IngestSummary(

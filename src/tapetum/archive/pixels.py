@@ -65,7 +65,7 @@ def probe(data: bytes) -> Probe:
     return _decode(data, 0)[1]
 
 
-def shrink(image: UInt8[np.ndarray, "h w 3"], min_side: int) -> UInt8[np.ndarray, "h w 3"]:
+def shrink(image: UInt8[np.ndarray, "h w 3"], min_side: int) -> UInt8[np.ndarray, "r c 3"]:
     """The image with its shorter side shrunk to `min_side` by an antialiased filter; never enlarged."""
     if not 0 < min_side < min(image.shape[:2]):
         return image

@@ -59,8 +59,13 @@ class Places:
         if "\0" in cell or cell.startswith("/") or re.match(r"[A-Za-z]:", cell) or ".." in parts:
             raise DataError(f"the path {text!r} leaves the export's folder", "a path relative to it")
         cell = PurePosixPath(cell).as_posix()
-        if (self.root / cell).is_file():
-            return self._inside(cell)
+        try:
+            if parts and (self.root / cell).is_file():
+                return self._inside(cell)
+        except OSError:  # a name longer than the file system knows
+            parts = ()
+        if not parts:
+            raise DataError(f"{text!r} names no file", "a path relative to the export's folder")
         same_name = self._by_name.get(parts[-1], []) or self._by_stem.get(parts[-1], [])
         fits = [f for f in same_name if len(parts) == 1 or f.endswith(f"/{cell}")]
         if len(fits) == 1:
@@ -82,6 +87,8 @@ def the_table(root: Path, name: str) -> Path | None:
         UsageError: there are several and none is named.
         DataError: the one named is not there.
     """
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder", "the folder of an export")
     if name:
         if not (root / name).is_file() or not (root / name).resolve().is_relative_to(root.resolve()):
             raise DataError(f"there is no table {name!r} in {root.name}/", "a CSV or TSV file inside the folder")

@@ -29,7 +29,10 @@ def verify(path: Path | str) -> tuple[str, ...]:
             found.append(f"{record.source}: image {record.image_id[:12]} is missing from the vault")
         elif file_digest(file) != record.image_id:
             found.append(f"{record.source}: image {record.image_id[:12]} has other bytes than it was stored with")
-    found.extend(f"{part.relative_to(place)}: left by an interrupted ingest" for part in vault.leftovers())
+    found.extend(
+        f"{part.relative_to(place)}: left by an interrupted ingest"
+        for part in (*vault.leftovers(), *place.glob(".*.part"))
+    )
     if not (place / "catalog.sqlite").is_file():
         return (*found, "catalog.sqlite is missing: the archive can be read, but not added to")
     try:

@@ -34,8 +34,8 @@ CARD = Card(
     layout={"*.npz": ("train_images", "train_labels", "val_images", "val_labels")},
     counts={
         "retinamnist_train_val.npz": 1200,
-        "pneumoniamnist_train_val.npz": 5206,
-        "dermamnist_train_val.npz": 8008,
+        "pneumoniamnist_train_val.npz": 5231,
+        "dermamnist_train_val.npz": 8010,
     },
 )
 _PARTS = {"train": Split.TRAIN, "val": Split.VAL, "test": Split.TEST}
