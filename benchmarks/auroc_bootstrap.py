@@ -2,9 +2,9 @@
 
 python benchmarks/auroc_bootstrap.py [rounds]
 
-Ours: 2,000 draws of patients for 10,000 images, two per patient, drawing included. The peer: `roc_auc_score` on the images
-of each draw, drawing not included; it runs on 40 draws per round and is extrapolated linearly to 2,000. CPU time, since
-both are single-threaded and a busy machine would blur the clock; the median of the rounds.
+Ours: 2,000 draws of patients for 10,000 images, two per patient, drawing included. The peer: `roc_auc_score` on the
+images of each draw, drawing not included; it runs on 40 draws per round and is extrapolated linearly to 2,000. CPU time,
+since both are single-threaded and a busy machine would blur the clock; the median of the rounds.
 """
 
 from __future__ import annotations
