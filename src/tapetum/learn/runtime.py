@@ -190,6 +190,7 @@ def _session(data: bytes, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.enable_mem_pattern = False  # one plan per batch size: 300 MB at 384 px, and no faster
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
