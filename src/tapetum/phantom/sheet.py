@@ -57,7 +57,7 @@ def phantom_sheet(out: Path, *, tile: int = 168, columns: int = 8, seed: int = 0
     return Path(out)
 
 
-def _labelled(image: UInt8[np.ndarray, "h w 3"], name: str) -> UInt8[np.ndarray, "h w 3"]:
+def _labelled(image: UInt8[np.ndarray, "h w 3"], name: str) -> UInt8[np.ndarray, "h+16 w 3"]:
     strip = np.zeros((16, image.shape[1], 3), np.uint8)
     scale = 0.34 if len(name) < 26 else 0.30
     cv2.putText(strip, name, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, scale, (235, 235, 235), 1, cv2.LINE_AA)
