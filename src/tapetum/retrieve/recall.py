@@ -90,13 +90,8 @@ def recall_at(
     code = {name: i for i, name in enumerate(dict.fromkeys([*query_patients, *gallery_patients]))}
     codes = np.array([code[name] for name in [*query_patients, *gallery_patients]])
     whose, owner = codes[: shape[0]], codes[shape[0] :]
-    places = [
-        _places(similarity[part], relevant[part], candidates)
-        for first in range(0, shape[0], QUERIES_AT_ONCE)
-        for part in (slice(first, first + QUERIES_AT_ONCE),)
-        for candidates in ((whose[part, None] != owner) | (not exclude_same_patient),)
-    ]
-    ahead, tied, good, pool, total = (np.concatenate(x) for x in zip(*places, strict=True))
+    excluded = whose if exclude_same_patient else np.full(len(whose), -1)  # no item's owner is -1
+    ahead, tied, good, pool, total = _all_places(similarity, relevant, excluded, owner)
     left_out = total == 0
     used = int((~left_out).sum())
     hits = {k: np.where(left_out, np.nan, _chance_of_hit(k - ahead, tied, good)) for k in ks}
@@ -126,6 +121,18 @@ def equal_texts(queries: Sequence[Hashable], gallery: Sequence[Hashable]) -> Boo
     code = {text: i for i, text in enumerate(dict.fromkeys([*queries, *gallery]))}
     left, right = np.array([code[t] for t in queries]), np.array([code[t] for t in gallery])
     return left[:, None] == right[None, :]
+
+
+def _all_places(
+    similarity: Float[np.ndarray, "q g"],
+    relevant: Bool[np.ndarray, "q g"],
+    whose: Int[np.ndarray, "q"],
+    owner: Int[np.ndarray, "g"],
+) -> tuple[Int[np.ndarray, "q"], ...]:
+    """`_places` of all queries, some at a time; a query's candidates are the items of other owners."""
+    parts = [slice(first, first + QUERIES_AT_ONCE) for first in range(0, len(whose), QUERIES_AT_ONCE)]
+    found = [_places(similarity[part], relevant[part], whose[part, None] != owner) for part in parts]
+    return tuple(np.concatenate(columns) for columns in zip(*found, strict=True))
 
 
 def _places(

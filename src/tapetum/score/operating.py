@@ -123,13 +123,8 @@ def operating_point(
         "npv": (~called, ~truth),
     }
 
-    def share(among: Bool[np.ndarray, "n"], right: Bool[np.ndarray, "n"]) -> Interval:
-        if clusters is None or rng is None:
-            return wilson_interval(int((among & right).sum()), int(among.sum()), level=level)
-        hits: Float64[np.ndarray, "n"] = np.where(among, right.astype(np.float64), np.nan)
-        return mean_interval(hits, clusters, rng=rng, draws=draws, level=level)
-
-    intervals = {name: share(*pair) for name, pair in parts.items()}
+    resample = None if clusters is None or rng is None else (clusters, rng, draws)
+    intervals = {name: _share(*pair, level, resample) for name, pair in parts.items()}
     return OperatingPoint(
         threshold=float(threshold),
         **intervals,
@@ -138,3 +133,17 @@ def operating_point(
         false_negatives=int((truth & ~called).sum()),
         true_negatives=int((~truth & ~called).sum()),
     )
+
+
+def _share(
+    among: Bool[np.ndarray, "n"],
+    right: Bool[np.ndarray, "n"],
+    level: float,
+    resample: tuple[Clusters, np.random.Generator, int] | None,
+) -> Interval:
+    """The share of `among` that is `right`, by patients where they are known."""
+    if resample is None:
+        return wilson_interval(int((among & right).sum()), int(among.sum()), level=level)
+    clusters, rng, draws = resample
+    hits: Float64[np.ndarray, "n"] = np.where(among, right.astype(np.float64), np.nan)
+    return mean_interval(hits, clusters, rng=rng, draws=draws, level=level)
