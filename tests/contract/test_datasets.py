@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tapetum.archive import ingest, open_archive
-from tapetum.archive.datasets import Card
+from tapetum.archive.card import Card
 from tapetum.archive.rows import Row
 from tapetum.core.errors import DataError
 from tapetum.core.registry import Family

@@ -69,7 +69,7 @@ def check_restarted(export: Path, out: Path, digest: str, quarantine: str) -> No
     assert not list(out.rglob("*.part"))
 
 
-@pytest.mark.parametrize("moment", [1, 12, 33, 54, 58, 61, 64, 65])
+@pytest.mark.parametrize("moment", [1, 33, 58, 61, 64, 65])
 def test_killed_at_the_nth_flush_or_rename_ends_in_the_same_archive(tmp_path: Path, moment: int) -> None:
     export = many(tmp_path / "export")
     whole = ingest([export], tmp_path / "whole.tap")
@@ -81,11 +81,11 @@ def test_killed_at_the_nth_flush_or_rename_ends_in_the_same_archive(tmp_path: Pa
 
 
 def test_killed_at_random_times_ends_in_the_same_archive(tmp_path: Path) -> None:
-    export = many(tmp_path / "export", 40)
+    export = many(tmp_path / "export", 24)
     whole = ingest([export], tmp_path / "whole.tap")
     quarantine, rng = (tmp_path / "whole.tap" / "quarantine.csv").read_text(), random.Random(0)
     killed = 0
-    for _ in range(3):
+    for _ in range(2):
         with start(export, tmp_path / "out.tap", 0) as child:
             assert child.stdout is not None
             child.stdout.readline()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tapetum.archive.datasets import Card
+from tapetum.archive.card import Card
 from tapetum.archive.dicompixels import is_dicom
 from tapetum.archive.places import IMAGE_SUFFIXES, TABLE_SUFFIXES, Places
 from tapetum.archive.rows import Note, Refusal, Row

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tapetum.archive.datasets import Card
+from tapetum.archive.card import Card
 from tapetum.archive.rows import Note, Refusal, Row
 from tapetum.archive.tabular import tabular_rows
 from tapetum.core.errors import DataError

@@ -27,6 +27,9 @@ from tapetum.core.types import UNKNOWN, Laterality
 
 __all__ = ["dicom"]
 
+# file → its row in the table, and the cells by role
+Said = dict[str, tuple[int, Mapping[str, str]]]
+
 _MODALITY_OF_CLASS = {
     "1.2.840.10008.5.1.4.1.1.77.1.5.1": "fundus",
     "1.2.840.10008.5.1.4.1.1.77.1.5.2": "fundus",
@@ -66,24 +69,8 @@ def dicom(
     """
     del date_order
     places = Places(root)
-    said: dict[str, tuple[int, Mapping[str, str]]] = {}
-    place = the_table(root, table)
-    if place is not None:
-        read = read_table(place, encoding)
-        role = map_columns(read, columns, labels=labels, required=("image",))
-        yield Note(f"{place.name} ({read.encoding}): " + ", ".join(f"{r}={c}" for r, c in role.items()))
-        for number, reason in read.ragged:
-            yield Refusal(place.name, number, reason)
-        for number, cells in read.rows:
-            try:
-                file = places.find(cells[role["image"]])
-            except DataError as error:
-                yield Refusal(cells[role["image"]].strip() or place.name, number, one_line(error))
-                continue
-            if file in said:
-                yield Refusal(place.name, number, f"a second row for {file} (the first: row {said[file][0]})")
-                continue
-            said[file] = (number, {r: cells[c] for r, c in role.items()})
+    said: Said = {}
+    yield from _read_table(places, said, columns=columns, labels=labels, table=table, encoding=encoding)
     taken = False
     for file in places.files:
         path = root / file
@@ -101,6 +88,30 @@ def dicom(
             yield Refusal(file, number, one_line(error))
     if not taken:
         raise DataError(f"{root.name}/ holds no DICOM file", "files with DICM at byte 128", "reader=folder")
+
+
+def _read_table(
+    places: Places, said: Said, *, columns: str, labels: str, table: str, encoding: str
+) -> Iterator[Refusal | Note]:
+    """Fill `said` with what the table, if there is one, says of each file."""
+    place = the_table(places.root, table)
+    if place is None:
+        return
+    read = read_table(place, encoding)
+    role = map_columns(read, columns, labels=labels, required=("image",))
+    yield Note(f"{place.name} ({read.encoding}): " + ", ".join(f"{r}={c}" for r, c in role.items()))
+    for number, reason in read.ragged:
+        yield Refusal(place.name, number, reason)
+    for number, cells in read.rows:
+        try:
+            file = places.find(cells[role["image"]])
+        except DataError as error:
+            yield Refusal(cells[role["image"]].strip() or place.name, number, one_line(error))
+            continue
+        if file in said:
+            yield Refusal(place.name, number, f"a second row for {file} (the first: row {said[file][0]})")
+            continue
+        said[file] = (number, {r: cells[c] for r, c in role.items()})
 
 
 def _row(root: Path, file: str, number: int, said: Mapping[str, str], report_required: bool) -> Row:
