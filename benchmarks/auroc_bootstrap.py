@@ -3,8 +3,8 @@
 python benchmarks/auroc_bootstrap.py [rounds]
 
 Ours: 2,000 draws of patients for 10,000 images, two per patient, drawing included. The peer: `roc_auc_score` on the
-images of each draw, drawing not included; it runs on 40 draws per round and is extrapolated linearly to 2,000. CPU time,
-since both are single-threaded and a busy machine would blur the clock; the median of the rounds.
+images of each draw, drawing not included; it runs on 40 draws per round and is extrapolated linearly to 2,000. CPU
+time, since both are single-threaded and a busy machine would blur the clock; the median of the rounds.
 """
 
 from __future__ import annotations
@@ -58,10 +58,8 @@ def main(rounds: int) -> int:
         ratio = float(np.median(loop) / np.median(ours))
         failed |= ratio < BAR or apart > 1e-12
         name = "ties" if ties else "no ties"
-        print(
-            f"  {name}: tapetum {np.median(ours):.3f} s, scikit-learn loop {np.median(loop):.1f} s ({PEER_DRAWS} draws"
-        )
-        print(f"    measured): {ratio:.0f} x, bar {BAR}; largest difference on the same draws {apart:.1e}")
+        times = f"tapetum {np.median(ours):.3f} s, scikit-learn loop {np.median(loop):.1f} s (from {PEER_DRAWS} draws)"
+        print(f"  {name}: {times}: {ratio:.0f} x (bar {BAR}); same draws differ by at most {apart:.1e}")
     return int(failed)
 
 
