@@ -68,7 +68,7 @@ def tabular_rows(
 
 def _row(places: Places, number: int, said: Mapping[str, str], order: str, report_required: bool) -> Row:
     file = places.find(said["image"])
-    report = " ".join(said.get("report", "").split(" ")).strip()
+    report = said.get("report", "").strip()
     if report_required and not report:
         raise DataError("the report is empty", "a text, or report_required=false to take images without one")
     age, age_note = fields.age_years(said.get("age", ""))
