@@ -13,8 +13,8 @@ import pytest
 
 from tapetum.core.errors import ArtefactError, DataError, UsageError
 from tapetum.core.types import Embeddings, Head, ImageRecord, Laterality, Split
-from tapetum.learn import embed as module
 from tapetum.learn.embed import (
+    decode_side,
     embed,
     embed_pixels,
     embed_tokens,
@@ -272,7 +272,7 @@ def test_decoders_leave_no_silence_behind(archive: FakeArchive) -> None:
 
 
 def test_decoding_side_depends_on_the_size_alone() -> None:
-    assert [module.decode_side(s) for s in (64, 224, 384, 512, 513, 1024)] == [512, 512, 512, 512, 1024, 1024]
+    assert [decode_side(s) for s in (64, 224, 384, 512, 513, 1024)] == [512, 512, 512, 512, 1024, 1024]
 
 
 def _embeddings() -> Embeddings:
