@@ -1,0 +1,48 @@
+"""Adapters under test: fitted on labels of the training patients, tested once."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from tapetum.bench.measures import grade_records
+from tapetum.bench.results import Results
+from tapetum.bench.rows import context, records_of, score, truth_note
+from tapetum.bench.trial import Trial
+from tapetum.core.errors import UsageError
+from tapetum.core.registry import Spec
+from tapetum.learn import AdaptConfig, adapt
+
+
+def measure_adapter(trial: Trial, protocol: str, adapter: str, shots: int) -> Results:
+    """Fit an adapter on frozen features of the training patients and measure it on the test set.
+
+    Raises:
+        UsageError: the tested archive has other labels than the one learned on.
+    """
+    config = trial.config
+    findings = config.findings or trial.archive.label_names
+    if trial.external:
+        findings = tuple(f for f in findings if f in set(trial.test_archive.label_names))
+        if not findings:
+            raise UsageError(
+                f"{trial.archive.name} and {trial.test_archive.name} share no label", "labels of the same names",
+                "tapetum ingest … label_map=…",
+            )  # fmt: skip
+    settings = AdaptConfig(
+        adapter, config.encoders, findings, shots, config.sensitivity, config.calibrator, config.seed, config.threads
+    )
+    model = adapt(trial.archive, settings, model=trial.model, embeddings=trial.embeddings)
+    selection = "hyper-parameters: inner patient folds of train; calibration and threshold: val"
+    within = context(trial, protocol, selection, model)
+    scored = score(trial, model, str(Spec.parse(adapter)), "supervised", findings)
+    records = records_of(within, scored)
+    if config.ordinal:
+        probs = _one_grade(scored.predictions.probs, scored.predictions.logits)
+        records += grade_records(within, scored.row, "supervised", findings, probs, scored.labels)
+    return Results(tuple(records), (scored,), (truth_note(scored),), None, trial)
+
+
+def _one_grade(probs: Float[np.ndarray, "n k"], logits: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+    """One-vs-rest probabilities where all columns are calibrated, else the raw scores: only their order is used."""
+    return logits if np.isnan(probs).any() else probs

@@ -1,0 +1,85 @@
+"""The negative control: the same pipeline on reports that were shuffled between patients must find nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+
+import numpy as np
+
+from tapetum.bench.measures import MACRO, Context
+from tapetum.bench.results import Control
+from tapetum.bench.trial import Scored, Trial
+from tapetum.core.registry import Family
+from tapetum.core.types import Interval, Record
+from tapetum.learn import pretrain, zero_shot
+from tapetum.learn.pairs import Pairs
+from tapetum.score import permutation_p_value
+
+
+def negative_control(trial: Trial, main: Scored, shuffles: int) -> Control:
+    """Train again with shuffled reports, `shuffles` times, and test as before.
+
+    Every step is the same, the choice of the penalty included. The mean of the shuffles must lie within two standard
+    errors of 0.5, and the real result above every one of them; values per finding wander, so they are told, not judged.
+    """
+    findings, labels = main.predictions.findings, main.labels
+    auroc = Family("tapetum.score.metrics").build("auroc_score")
+
+    def per_finding(logits: np.ndarray) -> list[float]:
+        found: list[float] = []
+        for j in range(len(findings)):
+            known = ~np.isnan(labels[:, j])
+            found.append(auroc(logits[known, j], labels[known, j].astype(int)))
+        return found
+
+    table: list[list[float]] = []
+    for number in range(shuffles):
+        model = pretrain(
+            trial.archive,
+            trial.config,
+            embeddings=trial.embeddings,
+            rearrange=lambda pairs, _, n=number: shuffle_between_patients(pairs, np.random.default_rng([n, 7])),
+        )
+        table.append(per_finding(zero_shot(model, trial.test_embeddings, findings).logits))
+    values = np.array(table)
+    macro, real = np.nanmean(values, axis=1), float(np.nanmean(per_finding(main.predictions.logits)))
+    mean, error = float(macro.mean()), float(macro.std(ddof=1) / np.sqrt(len(macro))) if len(macro) > 1 else float("nan")
+    return Control(
+        real,
+        tuple(float(v) for v in macro),
+        {finding: tuple(float(v) for v in values[:, j]) for j, finding in enumerate(findings)},
+        permutation_p_value(real, macro),
+        mean,
+        error,
+        bool(abs(mean - 0.5) <= 2 * error and real > macro.max()),
+    )
+
+
+def shuffle_between_patients(pairs: Pairs, rng: np.random.Generator) -> Pairs:
+    """Every image gets a text of another patient; the texts as a whole, and who shares a text, stay plausible.
+
+    Patients are put in a random circle and each takes the texts of the next one, image by image.
+    """
+    rows: dict[str, list[int]] = defaultdict(list)
+    for i, patient in enumerate(pairs.patient_ids):
+        rows[patient].append(i)
+    circle = [str(p) for p in rng.permutation(sorted(rows))]
+    source = np.empty(len(pairs.texts), dtype=np.intp)
+    for patient, giver in zip(circle, [*circle[1:], circle[0]], strict=True):
+        for k, i in enumerate(rows[patient]):
+            source[i] = rows[giver][k % len(rows[giver])]
+    return dataclasses.replace(
+        pairs, texts=tuple(pairs.texts[i] for i in source), text_features=pairs.text_features[source]
+    )
+
+
+def control_records(within: Context, control: Control, main: Scored) -> list[Record]:
+    """The control as a Record: mean of the shuffles with two standard errors on either side."""
+    interval = Interval(
+        control.mean,
+        control.mean - 2 * control.standard_error,
+        control.mean + 2 * control.standard_error,
+        f"mean of {len(control.shuffled)} shuffles ± 2 SE",
+    )
+    return [within.record(main.row, "negative control", MACRO, "auroc_score", interval, main.labels)]

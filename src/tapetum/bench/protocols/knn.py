@@ -1,0 +1,21 @@
+"""k nearest neighbours on frozen features: what similarity alone is worth."""
+
+from __future__ import annotations
+
+from tapetum.bench.adapting import measure_adapter
+from tapetum.bench.results import Results
+from tapetum.bench.trial import Trial
+
+__all__ = ["knn"]
+
+
+def knn(trial: Trial, *, shots: int = 0, k: int = 30) -> Results:
+    """Supervised detection of every label name by weighted k nearest neighbours.
+
+    Args:
+        shots: labelled training images per finding, 0 = all. k: neighbours that vote.
+
+    Source: own protocol around the adapter `knn`.
+    Differs: patients, not images, are resampled; the operating point is fixed on validation patients.
+    """
+    return measure_adapter(trial, "knn", f"knn(k={k})", shots)

@@ -1,0 +1,147 @@
+"""What a benchmark gives back: Records, and the material for its page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tapetum.bench.trial import Scored, Trial
+from tapetum.core.store import Meta, new_artefact
+from tapetum.core.types import Interval, Record
+
+SHOWN = (
+    "auroc_score", "average_precision_score", "sensitivity_score", "specificity_score", "expected_calibration_error",
+    "quadratic_kappa_score", "accuracy_score",
+)  # fmt: skip
+SHORT = {
+    "auroc_score": "AUROC ↑", "average_precision_score": "AP ↑", "sensitivity_score": "sensitivity ↑",
+    "specificity_score": "specificity ↑", "expected_calibration_error": "ECE ↓", "quadratic_kappa_score": "quadratic κ ↑",
+    "accuracy_score": "accuracy ↑",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Control:
+    """A negative control: the same pipeline on reports shuffled between patients.
+
+    Attributes:
+        real: macro AUROC of the real run. shuffled: of each shuffle. per_finding: finding → AUROC of each shuffle.
+        p_value: permutation p that chance does as well.
+        holds: the shuffles' mean lies within two standard errors of 0.5, and the real result above every shuffle.
+    """
+
+    real: float
+    shuffled: tuple[float, ...]
+    per_finding: Mapping[str, tuple[float, ...]]
+    p_value: float
+    mean: float
+    standard_error: float
+    holds: bool
+
+    def line(self) -> str:
+        """One line for a person."""
+        verdict = "holds" if self.holds else "DOES NOT HOLD: something leaks, or the test set is too small"
+        return (
+            f"negative control, {len(self.shuffled)} shuffles: macro AUROC {self.mean:.3f} ± {self.standard_error:.3f} (SE), "
+            f"largest {max(self.shuffled):.3f}, real {self.real:.3f}, p = {self.p_value:.3f}: {verdict}"
+        )
+
+
+@dataclass(frozen=True)
+class Results:
+    """Records of one benchmark run, ready to be printed, saved or shown.
+
+    Attributes:
+        records: all of them. scored: rows with scores, for curves and examples, the main one first.
+        notes: sentences that a reader of the table needs. control: the negative control, if it was run.
+    """
+
+    records: tuple[Record, ...]
+    scored: tuple[Scored, ...] = ()
+    notes: tuple[str, ...] = ()
+    control: Control | None = None
+    trial: Trial | None = field(default=None, repr=False)
+
+    def table(self) -> str:
+        """One line per row and finding with the main metrics and their 95 % intervals."""
+        lines: list[str] = []
+        for row, supervision in dict.fromkeys((r.row, r.supervision) for r in self.records):
+            mine = [r for r in self.records if (r.row, r.supervision) == (row, supervision)]
+            metrics = [m for m in SHOWN if any(r.metric == m for r in mine)]
+            lines += ["", f"{row} · {supervision}"]
+            if not metrics:
+                lines += [f"  {r.finding}: {r.metric} {r.interval}" for r in mine]
+                continue
+            lines.append(_row("finding", "images", "positive", [SHORT[m] for m in metrics]))
+            for finding in dict.fromkeys(r.finding for r in mine):
+                of = {r.metric: r for r in mine if r.finding == finding}
+                cells = [str(of[m].interval) if m in of else "" for m in metrics]
+                first = next(iter(of.values()))
+                lines.append(_row(finding, str(first.images), str(first.positives), cells))
+        head = []
+        if self.records:
+            r = self.records[0]
+            label = " · PHANTOM: proves mechanisms, not medicine" if r.phantom else ""
+            head = [f"{r.protocol} on {r.data}{label} · test set read {r.test_reads} time(s) · {r.interval.method}"]
+        tail = [self.control.line()] if self.control else []
+        return "\n".join([*head, *lines, "", *tail, *self.notes])
+
+    def find(self, finding: str, metric: str, row: str = "", supervision: str = "") -> Record:
+        """The first record of a finding and metric.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for record in self.records:
+            if (record.finding, record.metric) == (finding, metric):
+                if (not row or record.row == row) and (not supervision or record.supervision == supervision):
+                    return record
+        raise KeyError(f"{finding} {metric} {row}")
+
+    def save(self, out: Path, *, page: bool = True) -> Path:
+        """Write `records.jsonl`, `table.txt` and the self-contained `report.html` as an artefact."""
+        from tapetum.bench.page import write_page
+
+        parents = dict(self.records[0].digests) if self.records else {}
+        with new_artefact(out, Meta("records", parents=parents)) as folder:
+            (folder / "records.jsonl").write_text(
+                "".join(json.dumps(as_json(r), ensure_ascii=False) + "\n" for r in self.records), encoding="utf-8"
+            )
+            (folder / "table.txt").write_text(self.table() + "\n", encoding="utf-8")
+            if self.control:
+                (folder / "control.json").write_text(json.dumps(dataclasses.asdict(self.control), indent=1) + "\n")
+            if page:
+                write_page(self, folder / "report.html")
+        return out
+
+    def html(self, path: Path | str) -> Path:
+        """Write the self-contained page alone."""
+        from tapetum.bench.page import write_page
+
+        return write_page(self, Path(path))
+
+
+def as_json(record: Record) -> dict[str, Any]:
+    """A record as plain JSON: NaN becomes null, so that any reader takes it."""
+    raw = dataclasses.asdict(record)
+    raw["interval"] = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in raw["interval"].items()}
+    return raw
+
+
+def read_records(path: Path) -> list[Record]:
+    """Records back from `records.jsonl`."""
+    found: list[Record] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        raw = json.loads(line)
+        interval = {k: math.nan if v is None else v for k, v in raw.pop("interval").items()}
+        found.append(Record(**{**raw, "seeds": tuple(raw["seeds"]), "interval": Interval(**interval)}))
+    return found
+
+
+def _row(finding: str, images: str, positives: str, cells: Sequence[str]) -> str:
+    return f"  {finding:<34}{images:>7}{positives:>9}  " + "  ".join(f"{c:<21}" for c in cells).rstrip()

@@ -1,0 +1,74 @@
+"""The door of the benchmark: name a protocol, get Results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tapetum.archive import Archive
+from tapetum.bench.measures import Context
+from tapetum.bench.results import Results
+from tapetum.bench.rows import records_of, truth_note
+from tapetum.bench.trial import BenchConfig, Scored, trial_of
+from tapetum.core.errors import DataError
+from tapetum.core.registry import Family
+from tapetum.core.types import Predictions, Split
+from tapetum.learn import Model
+from tapetum.learn.pretrain import targets
+
+
+def run_bench(
+    protocol: str,
+    archive: Archive,
+    config: BenchConfig = BenchConfig(),
+    *,
+    test: Archive | None = None,
+    model: Model | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Results:
+    """Run a protocol: fit on the archive's train and val patients, test on its test patients or on another archive.
+
+    Args:
+        protocol: member of `bench/protocols` with options, for example `"zero_shot(shuffles=5)"`.
+        test: another archive, for external validation; nothing is fitted on it.
+        model: a checkpoint to test instead of training one.
+
+    Raises:
+        LeakageError: an image or a patient stands on both sides. DataError: nothing to test. UsageError: unknown names.
+    """
+    trial = trial_of(archive, config, test=test, model=model, progress=progress)
+    return Family("tapetum.bench.protocols").build(protocol)(trial)
+
+
+def evaluate(
+    predictions: Predictions, archive: Archive, *, protocol: str = "zero_shot", split: str = "test", draws: int = 2000
+) -> Results:
+    """Measure predictions that anybody made against an archive's truth; only rows of the named split count.
+
+    Args:
+        protocol: the name written into the Records. split: `train`, `val` or `test`.
+
+    Raises:
+        DataError: no prediction belongs to the split.
+    """
+    records = {r.image_id: r for r in archive.in_split(Split(split))}
+    rows = [i for i, image_id in enumerate(predictions.image_ids) if image_id in records]
+    if not rows:
+        raise DataError(f"no prediction belongs to the {split} images of {archive.name}", "image ids of the archive")
+    chosen = Predictions(
+        tuple(predictions.image_ids[i] for i in rows),
+        tuple(predictions.patient_ids[i] for i in rows),
+        tuple(predictions.lateralities[i] for i in rows),
+        predictions.findings,
+        predictions.logits[rows],
+        predictions.probs[rows],
+        predictions.thresholds,
+        predictions.model,
+    )
+    labels, truth = targets(archive, [records[i] for i in chosen.image_ids], chosen.findings)
+    trial = trial_of(archive, BenchConfig(draws=draws))
+    within = Context(
+        protocol, chosen.patient_ids, 0, draws, "made elsewhere", trial.test_reads if split == "test" else 0,
+        {"archive": archive.digest, "model": predictions.model}, archive.name, archive.phantom,
+    )  # fmt: skip
+    scored = Scored(predictions.model, "given predictions", chosen, labels, truth)
+    return Results(tuple(records_of(within, scored)), (scored,), (truth_note(scored),), None, trial)

@@ -1,0 +1,204 @@
+"""What a protocol is run on: where it may learn, what it is tested on, and how often that test set was read before."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from tapetum.archive import Archive
+from tapetum.core.config import digest
+from tapetum.core.errors import DataError, LeakageError, UsageError
+from tapetum.core.types import Embeddings, ImageRecord, Predictions, Split
+from tapetum.learn import Model, PretrainConfig, embed
+from tapetum.learn.pretrain import candidates, targets
+
+READS = "test_reads.jsonl"
+
+
+@dataclass(frozen=True)
+class BenchConfig(PretrainConfig):
+    """How a benchmark is run; the fields of `PretrainConfig` say how a model is made where none is given.
+
+    Args:
+        findings: what to detect; by default what the labels name and the pack knows.
+        test_split: part of the archive that is tested, `test` or `val`; every patient of another archive (`--test`).
+        draws: of the patient-cluster bootstrap. ordinal: the labels are grades 0, 1, 2, … (adds quadratic κ).
+    """
+
+    findings: tuple[str, ...] = ()
+    test_split: str = "test"
+    draws: int = 2000
+    ordinal: bool = False
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One archive to learn on and one test set that nothing is fitted on.
+
+    Args:
+        archive: its train and val patients are learned on. test_archive: tested; the same one for internal validation.
+        model: a checkpoint to test; None = train one by `config`.
+    """
+
+    archive: Archive
+    test_archive: Archive
+    config: BenchConfig
+    model: Model | None = None
+    progress: Callable[[int, int], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.external:
+            here = {r.image_id for r in self.archive.records}
+            shared = [r for r in self.test_archive.records if r.image_id in here]
+            if shared:
+                raise LeakageError(
+                    f"{len(shared)} images stand in both archives, first {shared[0].source}",
+                    "an external archive of other patients",
+                    "tapetum audit OTHER_ARCHIVE",
+                )
+        split = {r.patient_id: r.split for r in self.archive.records}
+        crossing = [r.patient_id for r in self.archive.records if split[r.patient_id] != r.split]
+        if crossing:
+            raise LeakageError(
+                f"patient {crossing[0]!r} stands in two splits", "one split per patient", "tapetum audit ARCHIVE"
+            )
+
+    @property
+    def external(self) -> bool:
+        """Whether the tested archive is another one."""
+        return self.test_archive.digest != self.archive.digest
+
+    @cached_property
+    def test_records(self) -> list[ImageRecord]:
+        """The tested images.
+
+        Raises:
+            DataError: there are none.
+        """
+        if self.external:
+            found = list(self.test_archive.records)
+        else:
+            found = list(self.archive.in_split(Split.TEST))
+        if not found:
+            raise DataError(f"{self.test_archive.name} has no images in {self.config.test_split}", "a test split")
+        return found
+
+    @cached_property
+    def findings(self) -> tuple[str, ...]:
+        """What is detected.
+
+        Raises:
+            DataError: nothing to detect: no labels, no pack.
+        """
+        if self.config.findings:
+            return self.config.findings
+        if self.model is not None and self.model.findings:
+            return self.model.findings
+        both = [f for f in candidates(self.archive) if f in set(candidates(self.test_archive))]
+        if not both:
+            raise DataError(
+                f"{self.archive.name} and {self.test_archive.name} share no finding to detect",
+                "labels, or a pack that the archive's modality has",
+                "tapetum bench retrieval ARCHIVE needs no finding",
+            )
+        return tuple(both)
+
+    def labels(self, findings: Sequence[str]) -> tuple[Float[np.ndarray, "n k"], str]:
+        """Test labels and where they come from; columns that cannot be told are NaN."""
+        return targets(self.test_archive, self.test_records, findings)
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """Features of the archive that is learned on."""
+        return self._embed(self.archive)
+
+    @cached_property
+    def test_embeddings(self) -> Embeddings:
+        """Features of the tested images, in the order of `test_records`."""
+        whole = self._embed(self.test_archive) if self.external else self.embeddings
+        return whole.rows([r.image_id for r in self.test_records])
+
+    def lateralities(self) -> list[str]:
+        """Eyes of the tested images."""
+        return [r.laterality.value for r in self.test_records]
+
+    def digests(self, model: Model | None) -> dict[str, str]:
+        """What a Record needs to be traced back."""
+        whole = {
+            "archive": self.archive.digest,
+            "test": self.test_archive.digest,
+            "config": digest(self.config),
+            "split": self.config.test_split if not self.external else "all",
+        }
+        return whole | ({"model": model.digest} if model else {})
+
+    @cached_property
+    def test_reads(self) -> int:
+        """How often this test set has now been read, this time included; written down beside the archive."""
+        place = self.test_archive.path / READS
+        lines = place.read_text(encoding="utf-8").splitlines() if place.exists() else []
+        split = "all" if self.external else self.config.test_split
+        before = sum(json.loads(line).get("split") == split for line in lines if line.strip())
+        with place.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"split": split, "config": digest(self.config)}) + "\n")
+        return before + 1
+
+    def _embed(self, archive: Archive) -> Embeddings:
+        if self.model is None:
+            return embed(archive, self.config.encoders, threads=self.config.threads, progress=self.progress)
+        embedder = self.model.embedder(threads=self.config.threads, cache=archive.cache / "onnx")
+        return embed(archive, embedder, progress=self.progress)
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions with the truth beside them: what tables and pictures are made from.
+
+    Args:
+        row: the method's label in the table. supervision: see `Record`. model: None for loose predictions.
+    """
+
+    row: str
+    supervision: str
+    predictions: Predictions
+    labels: Float[np.ndarray, "n k"]
+    truth: str
+    model: Model | None = None
+
+
+def trial_of(
+    archive: Archive,
+    config: BenchConfig,
+    *,
+    test: Archive | None = None,
+    model: Model | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trial:
+    """A trial on an archive, tested on itself or on another one.
+
+    With `test_split=val` the validation patients become the test set, and a sixth of the training patients take their
+    place, so that nothing is ever chosen on what is tested.
+    """
+    if config.test_split not in ("test", "val"):
+        raise UsageError(f"test_split={config.test_split!r}", "test | val", "test_split=test")
+    if test is None and config.test_split == "val":
+        archive = _tested_on_val(archive, np.random.default_rng(config.seed))
+    return Trial(archive, archive if test is None else test, config, model, progress)
+
+
+def _tested_on_val(archive: Archive, rng: np.random.Generator) -> Archive:
+    patients = sorted({r.patient_id for r in archive.in_split(Split.TRAIN)})
+    inner = set(rng.permutation(patients)[: len(patients) // 6])
+    moved = {Split.VAL: Split.TEST, Split.TEST: Split.NONE, Split.NONE: Split.NONE}
+
+    def split(record: ImageRecord) -> Split:
+        if record.split == Split.TRAIN:
+            return Split.VAL if record.patient_id in inner else Split.TRAIN
+        return moved[record.split]
+
+    return dataclasses.replace(archive, records=tuple(dataclasses.replace(r, split=split(r)) for r in archive.records))
