@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tapetum.core.errors import ArtefactError, DataError, UsageError
-from tapetum.learn.preprocess import FILE, Preprocess, _refuse_other_arrays
+from tapetum.learn.preprocess import FILE, Preprocess, _refuse_other_arrays, local_contrast
 
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 
@@ -122,3 +122,31 @@ def test_wrong_pixels(image: np.ndarray) -> None:
         _refuse_other_arrays(image)  # behind the annotated doors, where beartype would answer first in the test run
     with pytest.raises((DataError, TypeError)):
         Preprocess(8).resized(image)
+
+
+def test_local_contrast_of_an_even_field_is_grey() -> None:
+    image = np.full((64, 64, 3), 90, dtype=np.uint8)
+    assert (local_contrast(image) == 128).all()
+
+
+def test_local_contrast_forgets_lighting_and_keeps_a_lesion() -> None:
+    yy, xx = np.mgrid[:128, :128]
+    disc = (yy - 64) ** 2 + (xx - 64) ** 2 < 60**2
+    ramp = np.where(disc, 60 + xx // 2, 0).astype(np.uint8)
+    lesion = (yy - 60) ** 2 + (xx - 64) ** 2 < 3**2
+    image = np.repeat(np.where(lesion, ramp + 20, ramp)[..., None].astype(np.uint8), 3, axis=2)
+    contrast = local_contrast(image).astype(int)
+    assert (contrast[~disc] == 128).all()
+    inner = (yy - 64) ** 2 + (xx - 64) ** 2 < 40**2
+    far = inner & ((yy - 60) ** 2 + (xx - 64) ** 2 > 15**2)
+    assert np.abs(contrast[far] - 128).mean() < 12  # a slope of 40 grey levels across the field is gone
+    assert contrast[lesion].mean() > 128 + 40
+
+
+def test_the_view_is_part_of_the_preprocessing(tmp_path: Path) -> None:
+    view = Preprocess(64, MEAN, STD, view="local_contrast")
+    view.save(tmp_path)
+    assert Preprocess.load(tmp_path) == view
+    assert view.digest != Preprocess(64, MEAN, STD).digest
+    with pytest.raises(UsageError, match="view"):
+        Preprocess(64, view="sepia")

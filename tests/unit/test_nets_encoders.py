@@ -14,10 +14,11 @@ from tapetum.nets.spec import read_state, state_digest
 
 
 def test_default_blocks() -> None:
-    spec = build_encoder("efficientnet_lite").spec
+    spec = build_encoder("efficientnet_lite(stages='middle')").spec
     assert dict(spec.blocks) == {
-        "avg": (0, 1280), "max": (1280, 2560), "middle_avg": (2560, 2672), "middle_max": (2672, 2784),
+        "avg": (0, 1280), "max": (1280, 2560), "stage10_avg": (2560, 2672), "stage10_max": (2672, 2784),
     }  # fmt: skip
+    assert build_encoder("efficientnet_lite").spec.dim == 2 * (1280 + 24 + 40 + 80 + 112 + 192 + 320)
     assert (spec.size, spec.grid, spec.token_dim, spec.name) == (224, (7, 7), 1280, "efficientnet_lite-224")
     # (x - 127) / 128 on 8-bit pixels
     assert [(p / 255 - m) / s for p, m, s in zip((0, 127, 255), spec.mean, spec.std, strict=True)] == pytest.approx(
@@ -29,12 +30,27 @@ def test_fewer_blocks_are_the_same_columns() -> None:
     x = torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     whole, bare = (
         build_encoder("efficientnet_lite(size=64)"),
-        build_encoder("efficientnet_lite(size=64, pools=('avg',), middle=False)"),
+        build_encoder("efficientnet_lite(size=64, pools=('avg',), stages='final')"),
     )
     with torch.no_grad():
         torch.testing.assert_close(bare(x), whole(x)[:, :1280])
         assert whole(x)[:, 1280:2560].ge(whole(x)[:, :1280]).all()  # a maximum is no less than a mean
     assert bare.spec.weights_digest == whole.spec.weights_digest
+
+
+def test_stages_are_the_ends_of_the_resolutions() -> None:
+    encoder = build_encoder("efficientnet_lite(size=64)")
+    widths = [encoder.net._blocks[depth]._project_conv.out_channels for depth in module._STAGES]
+    assert widths == list(module._STAGES.values())
+    # the block after a stage's end has other channels: a stage is never cut in two
+    following = [encoder.net._blocks[d + 1]._project_conv.out_channels for d in module._STAGES if d < 15]
+    assert all(a != b for a, b in zip(widths, following, strict=False))
+
+
+@pytest.mark.parametrize("option", ["stages='half'", "view='sepia'"])
+def test_unknown_stages_and_views_are_refused(option: str) -> None:
+    with pytest.raises(UsageError, match="for efficientnet_lite"):
+        build_encoder(f"efficientnet_lite({option})")
 
 
 def test_pooled_average_equals_the_packages_own_classifier_input() -> None:
@@ -52,7 +68,7 @@ def test_pooled_average_equals_the_packages_own_classifier_input() -> None:
 def test_weights_from_a_file(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    encoder = build_encoder("efficientnet_lite(size=64, middle=False)")
+    encoder = build_encoder("efficientnet_lite(size=64, stages='final')")
     state = {k.removeprefix("net."): v * 1 for k, v in encoder.state_dict().items()}
     state["_conv_stem.weight"] = state["_conv_stem.weight"] * 2
     save_file(state, tmp_path / "w.safetensors")

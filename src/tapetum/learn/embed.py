@@ -1,6 +1,6 @@
 """Embed once, use everywhere: pooled features of every image of an archive, cached row by row.
 
-One line of encoders gives one row per image: `"efficientnet_lite(size=224) + efficientnet_lite(size=384)"`. Rows are
+One line of encoders gives one row per image: `"efficientnet_lite(size=224) + tiny(size=64)"`. Rows are
 kept below `archive.cache` under a key of encoder, preprocessing and weights, so that a second run costs nothing, new
 images cost only themselves, and a run that was killed goes on where it was.
 """

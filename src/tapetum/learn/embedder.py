@@ -21,7 +21,7 @@ from tapetum.learn.preprocess import Preprocess
 from tapetum.learn.runtime import Runner, core_count
 from tapetum.nets import Encoder, build_encoder, state_digest
 
-DEFAULT = "efficientnet_lite(size=224) + efficientnet_lite(size=384)"
+DEFAULT = "efficientnet_lite(size=224) + efficientnet_lite(size=224, view='local_contrast')"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Embedder:
             for place, spec in enumerate(specs)
         )
         self.preprocess = tuple(
-            Preprocess(r.spec.size, r.spec.mean, r.spec.std, fit, r.spec.resample) for r in self.runners
+            Preprocess(r.spec.size, r.spec.mean, r.spec.std, fit, r.spec.resample, r.spec.view) for r in self.runners
         )
         self.names = _distinct([r.spec.name for r in self.runners])
         ends = list(itertools.accumulate((r.spec.dim for r in self.runners), initial=0))

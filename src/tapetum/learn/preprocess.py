@@ -19,9 +19,11 @@ from PIL import Image
 from tapetum.core import config
 from tapetum.core.errors import ArtefactError, DataError, UsageError
 from tapetum.core.store import atomic_write
+from tapetum.nets.spec import VIEWS
 
 FILE = "preprocessor_config.json"
 FITS = ("pad", "crop")
+_DARK = 15  # brighter than the black surround of a fundus photograph, in grey levels
 _RESAMPLINGS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -35,6 +37,7 @@ class Preprocess:
         fit: `"pad"` keeps the whole image and fills the shorter side with black, as the surround of a fundus photograph
             is; `"crop"` keeps the central square.
         resample: `"bilinear"` or `"bicubic"`, both antialiased.
+        view: `"plain"`, or `"local_contrast"`: see `local_contrast`.
 
     Example:
         >>> Preprocess(size=2)(np.full((4, 2, 3), 255, dtype=np.uint8)).shape
@@ -46,6 +49,7 @@ class Preprocess:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     fit: str = "pad"
     resample: str = "bicubic"
+    view: str = "plain"
 
     def __post_init__(self) -> None:
         if self.size < 1 or len(self.mean) != 3 or len(self.std) != 3 or min(self.std, default=0) <= 0:
@@ -56,6 +60,8 @@ class Preprocess:
             raise UsageError(f"fit={self.fit!r}", f"one of {FITS}", "fit='pad'")
         if self.resample not in _RESAMPLINGS:
             raise UsageError(f"resample={self.resample!r}", f"one of {tuple(_RESAMPLINGS)}", "resample='bicubic'")
+        if self.view not in VIEWS:
+            raise UsageError(f"view={self.view!r}", f"one of {VIEWS}", "view='plain'")
 
     def __call__(self, pixels: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "3 s s"]:
         """Square, resize, scale to 0..1 and normalise.
@@ -78,10 +84,10 @@ class Preprocess:
         """The same square as 8-bit RGB, for showing a heat-map over what the encoder saw."""
         _refuse_other_arrays(pixels)
         square = _padded(pixels) if self.fit == "pad" else _cropped(pixels)
-        if square.shape[0] == self.size:
-            return square
-        resized = Image.fromarray(square).resize((self.size, self.size), _RESAMPLINGS[self.resample])
-        return np.array(resized)
+        if square.shape[0] != self.size:
+            resized = Image.fromarray(square).resize((self.size, self.size), _RESAMPLINGS[self.resample])
+            square = np.array(resized)
+        return local_contrast(square) if self.view == "local_contrast" else square
 
     @property
     def digest(self) -> str:
@@ -111,6 +117,33 @@ class Preprocess:
         except json.JSONDecodeError as error:
             raise ArtefactError(f"{path} is damaged: {error}", "JSON") from None
         return config.fill(Preprocess, values)
+
+
+def local_contrast(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """What differs from its surroundings, four times stronger: lesions and vessels stay, lighting and pigment go.
+
+    Each channel becomes 4·(image − blurred) + 128, the blur a Gaussian of 5 % of the width; outside the field of view, and
+    in a narrow rim along its edge where the blur sees the black surround, it is 128.
+
+    Args:
+        pixels: RGB, 8 bit.
+
+    Returns:
+        RGB, 8 bit, 128 = like its surroundings.
+
+    Source: Graham, winning entry of the Kaggle diabetic retinopathy detection contest, 2015 (competition report).
+    Differs: the field is found by brightness and a rim of 3 % of the width is left out, instead of 10 % of the radius.
+    """
+    import cv2
+
+    side = max(pixels.shape[:2])
+    blurred = cv2.GaussianBlur(pixels, (0, 0), side / 20)
+    contrast = np.clip(4 * (pixels.astype(np.int16) - blurred) + 128, 0, 255).astype(np.uint8)
+    field = (pixels.max(axis=2) > _DARK).astype(np.uint8)
+    rim = 2 * max(1, round(side * 0.015)) + 1
+    inside = cv2.erode(field, np.ones((rim, rim), dtype=np.uint8)) > 0
+    contrast[~inside] = 128
+    return contrast
 
 
 def _refuse_other_arrays(pixels: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from tapetum.core.errors import ArtefactError
 
 RESAMPLINGS = ("bilinear", "bicubic")
+VIEWS = ("plain", "local_contrast")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class EncoderSpec:
         token_block: the block that holds the mean of the tokens, so that its weights can be applied to each of them.
         weights_digest: SHA-256 of the weights as built; after training the caller computes it anew (`state_digest`).
         resample: `"bilinear"` or `"bicubic"`, as the weights were evaluated by their authors.
+        view: `"plain"` or `"local_contrast"`, what is done to the pixels first (`learn/preprocess.py`).
     """
 
     name: str
@@ -43,6 +45,7 @@ class EncoderSpec:
     token_block: str
     weights_digest: str
     resample: str = "bicubic"
+    view: str = "plain"
 
 
 @dataclass(frozen=True)
