@@ -1,6 +1,8 @@
 """ODIR-5K: colour photographs of both eyes, with the doctors' diagnostic keywords and one letter per eye.
 
 File names carry age, sex and label. They are kept as `source`, for people; nothing reads them as a feature.
+The set comes without a split. Patients get one here by a hash of their number, so that results can be compared between
+sites and versions, and so that settings chosen on the train and val patients have never seen the test patients.
 
 Source: Peking University International Competition on Ocular Disease Intelligent Recognition (ODIR-2019). Differs:
     read from a table with one row per eye (`pairs.csv`), not from the competition's spreadsheet with one row per
@@ -9,6 +11,8 @@ Source: Peking University International Competition on Ocular Disease Intelligen
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +20,11 @@ from tapetum.archive.card import Card
 from tapetum.archive.rows import Note, Refusal, Row
 from tapetum.archive.tabular import tabular_rows
 from tapetum.core.errors import DataError
+from tapetum.core.types import Split
 
 __all__ = ["odir"]
+
+_SALT = "s7"  # fixed for good: another one would move test patients into training
 
 CARD = Card(
     name="ODIR-5K",
@@ -54,4 +61,16 @@ def odir(root: Path) -> Iterator[Row | Refusal | Note]:
     if not (root / "pairs.csv").is_file():
         raise DataError(f"{root} has no pairs.csv", "a folder with pairs.csv and images/", "tapetum ingest odir:PATH")
     columns = "image=file,patient=patient_id,eye=eye,age=age,sex=sex,report=keywords,labels=label"
-    return tabular_rows(root, columns=columns, table="pairs.csv", encoding="utf-8-sig")
+    for row in tabular_rows(root, columns=columns, table="pairs.csv", encoding="utf-8-sig"):
+        yield dataclasses.replace(row, split=fixed_split(row.patient_id)) if isinstance(row, Row) else row
+
+
+def fixed_split(patient: str) -> Split:
+    """Train, val or test (60, 15 and 25 % of the patients) by a hash of the patient number alone.
+
+    Example:
+        >>> [fixed_split(number).value for number in ("6", "7", "8", "9")]
+        ['train', 'test', 'train', 'test']
+    """
+    share = int(hashlib.sha256(f"{_SALT}{patient}".encode()).hexdigest()[:8], 16) / 2**32
+    return Split.TRAIN if share < 0.6 else Split.VAL if share < 0.75 else Split.TEST
