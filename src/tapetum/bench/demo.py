@@ -1,0 +1,204 @@
+"""The demonstration: the whole way on a phantom clinic, so that anyone can see it work without anybody's data.
+
+It proves mechanisms, not medicine. Pretraining reads reports only; the truth of the phantom is used as labels to choose
+operating points on the validation patients, to fit the linear probe, and to measure on the test patients.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tapetum.archive import Archive, IngestConfig, audit, ingest, open_archive
+from tapetum.bench.results import Results
+from tapetum.bench.run import run_bench
+from tapetum.bench.trial import BenchConfig
+from tapetum.core.config import digest
+from tapetum.core.store import atomic_write, package_version
+from tapetum.core.types import Split
+from tapetum.learn import PretrainConfig, embed, pretrain
+from tapetum.learn.embed import DEFAULT
+from tapetum.phantom import ClinicConfig, make_clinic, phantom_sheet
+
+LABELLED = "labelled.csv"
+MADE = "demo.json"
+_FEWEST = 5  # images with a finding, in train and in test, below which it is not measured
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """How large the demonstration is.
+
+    Args:
+        patients: of the phantom clinic, two images each. size: side of an image in pixels.
+        encoders, text_encoder: towers. text: which words stand for an image (see `PretrainConfig`); a phantom report
+            speaks of both eyes, so that the findings it affirms for one eye fit that eye's image best.
+        shuffles: of the negative control. draws: of the bootstrap. threads: 0 = all cores.
+    """
+
+    patients: int = 220
+    size: int = 256
+    encoders: str = DEFAULT
+    text_encoder: str = "minilm"
+    text: str = "findings"
+    shuffles: int = 20
+    draws: int = 1000
+    seed: int = 0
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demonstration made and measured.
+
+    Attributes:
+        pictures: files for people to look at. seconds: of each stage.
+    """
+
+    page: Path
+    pictures: tuple[Path, ...]
+    zero_shot: Results
+    probe: Results
+    seconds: Mapping[str, float]
+
+    @property
+    def text(self) -> str:
+        """Both tables."""
+        return f"{self.zero_shot.table()}\n\n{self.probe.table()}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The main numbers, for JSON."""
+        control = self.zero_shot.control
+        return {
+            "zero_shot_macro_auroc": self.zero_shot.find("macro", "auroc_score").interval.estimate,
+            "linear_probe_macro_auroc": self.probe.find("macro", "auroc_score").interval.estimate,
+            "negative_control": dataclasses.asdict(control) if control else None,
+            "seconds": {stage: round(value, 1) for stage, value in self.seconds.items()},
+            "page": str(self.page),
+        }
+
+
+def run_demo(
+    out: Path,
+    config: DemoConfig = DemoConfig(),
+    *,
+    say: Say = print,
+    progress: Callable[[int, int], None] | None = None,
+) -> Demo:
+    """Make a clinic, take it in, audit, embed, train, measure, and write the page; again, it goes on where it was.
+
+    Args:
+        out: a folder of its own.
+        config: how large.
+        say: told what happens, line by line.
+        progress: called with images embedded and images in all.
+
+    Raises:
+        ArtefactError: something else is at one of the places it writes to.
+    """
+    clock = _Clock(say)
+    archive = _archive(out, config, clock)
+    with clock("audit"):
+        report = audit(archive)
+        atomic_write(out / "audit.txt", report.text() + "\n")
+    with clock(f"embed {len(archive.records)} images with {config.encoders}"):
+        embed(archive, config.encoders, threads=config.threads, progress=progress)
+    findings = enough(archive)
+    shared: dict[str, Any] = {
+        "encoders": config.encoders, "text_encoder": config.text_encoder, "text": config.text, "seed": config.seed,
+        "threads": config.threads,
+    }  # fmt: skip
+    with clock("pretrain on the reports of the training patients"):
+        pretrain(archive, PretrainConfig(**shared)).save(out / "model")
+    settings = BenchConfig(**shared, findings=findings, draws=config.draws)
+    with clock(f"bench zero_shot: detect {len(findings)} findings by name; {config.shuffles} shuffled controls"):
+        zero_shot = run_bench(f"zero_shot(shuffles={config.shuffles})", archive, settings)
+        zero_shot.save(out / "zero_shot")
+    with clock("bench linear_probe: the same with labels"):
+        probe = run_bench("linear_probe", archive, settings)
+        probe.save(out / "linear_probe", page=False)
+    with clock("pictures"):
+        pictures = (phantom_sheet(out / "pictures" / "phantom_sheet.jpg"),)
+        page = out / "report.html"
+        atomic_write(page, (out / "zero_shot" / "report.html").read_bytes())
+    return Demo(page, pictures, zero_shot, probe, clock.seconds)
+
+
+def add_truth(clinic: Path) -> Path:
+    """Write `labelled.csv` beside a phantom's own table: the same rows, and the truth as a column `truth`.
+
+    Returns:
+        The file.
+    """
+    with (clinic / "truth" / "findings.csv").open(encoding="utf-8", newline="") as stream:
+        truth = {row["file"]: row["findings"] for row in csv.DictReader(stream)}
+    with (clinic / "clinic.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [{**row, "truth": truth.get(row["file"], "")} for row in csv.DictReader(stream)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write(clinic / LABELLED, text.getvalue())
+    return clinic / LABELLED
+
+
+def enough(archive: Archive, fewest: int = _FEWEST) -> tuple[str, ...]:
+    """Findings with at least `fewest` images with and without it among the training and among the test images."""
+    names = archive.label_names
+    kept = set(names)
+    for split in (Split.TRAIN, Split.TEST):
+        labels = archive.labels(names, image_ids=[r.image_id for r in archive.in_split(split)])
+        kept &= {
+            n
+            for n, column in zip(names, labels.T, strict=True)
+            if fewest <= (column == 1).sum() <= (column == 0).sum() * 20
+        }
+    return tuple(name for name in names if name in kept) or names
+
+
+def _archive(out: Path, config: DemoConfig, clock: _Clock) -> Archive:
+    """The phantom clinic as an archive, from what an earlier run left if it was made with the same settings."""
+    clinic = ClinicConfig(patients=config.patients, size=config.size, seed=config.seed)
+    key = {"clinic": digest(clinic), "version": package_version()}
+    made = out / "clinic" / MADE
+    with clock(f"phantom: {2 * config.patients} images of {config.patients} patients who do not exist"):
+        if not made.is_file() or json.loads(made.read_text(encoding="utf-8")) != key:
+            make_clinic(out / "clinic", clinic)
+            add_truth(out / "clinic")
+            atomic_write(made, json.dumps(key) + "\n")
+    with clock("ingest: reports to learn from; the phantom's truth as labels, never read by pretraining"):
+        ingest([out / "clinic"], out / f"clinic-{key['clinic'][:8]}.tap", IngestConfig(
+            name="phantom clinic", labels="truth", pack="fundus", table=LABELLED,
+        ))  # fmt: skip
+    return open_archive(out / f"clinic-{key['clinic'][:8]}.tap")
+
+
+class _Clock:
+    """Tells what happens and keeps how long it took."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._stage = ""
+        self._start = 0.0
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, stage: str) -> _Clock:
+        self._stage = stage
+        return self
+
+    def __enter__(self) -> None:
+        self._start = time.monotonic()
+        self._say(self._stage)
+
+    def __exit__(self, *_: object) -> None:
+        name = self._stage.partition(":")[0].split(" with")[0]
+        self.seconds[name] = time.monotonic() - self._start
+        self._say(f"  {self.seconds[name]:.1f} s")

@@ -1,0 +1,258 @@
+"""The verbs, in the order of the data's way; each is a few lines over one library function."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tapetum.cli import plans, tells
+from tapetum.cli.frame import ModelAt, Out, Run, VerbCommand, Verbs, need, note, verb
+from tapetum.cli.settings import DemoSettings, EmbedSettings, PredictSettings, SearchSettings
+
+HELP = """From a clinic's images and reports to a vision-language model that anyone can check, offline.
+
+tapetum VERB INPUT… --out PLACE \\[recipe.toml] \\[key=value …]
+
+Research and second-reader support, not a cleared device."""
+
+app = typer.Typer(
+    cls=Verbs, help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from tapetum.core.store import package_version
+
+        typer.echo(package_version())
+        raise typer.Exit(0)
+
+
+@app.command(cls=VerbCommand)
+@verb("", 0, 0)
+def phantom(run: Run, out: Out = None) -> None:
+    """Make a phantom clinic: drawn retinas, reports, and the truth about both."""
+    from tapetum.phantom import ClinicConfig, make_clinic
+
+    config, place = run.config(ClinicConfig), need(out, "--out")
+    run.plan(out=place, config=config, images=2 * config.patients * config.visits, mebibytes=200)
+    clinic = make_clinic(place, config)
+    told = f"{clinic.images} images of {clinic.patients} patients who do not exist"
+    run.tell(
+        told, {"images": clinic.images, "patients": clinic.patients}, wrote=[place],
+        then=f"tapetum ingest {place} --out {place}.tap pack=fundus",
+    )  # fmt: skip
+
+
+@app.command(cls=VerbCommand)
+@verb("SRC…", 1, None)
+def ingest(
+    run: Run,
+    out: Out = None,
+    columns: Annotated[str, typer.Option("--map", help="Columns by role: patient=pid,image=file,eye=side.")] = "",
+    labels: Annotated[str, typer.Option("--labels", help="The column with labels.")] = "",
+    dataset: Annotated[str, typer.Option("--dataset", help="Read the source as this public set.")] = "",
+) -> None:
+    """Turn a clinic's export into an archive; what cannot be taken is quarantined with its reason."""
+    from tapetum.archive import IngestConfig, ingest
+
+    config = run.config(IngestConfig, f"map={columns}", f"labels={labels}", f"dataset={dataset}")
+    place = need(out, "--out")
+    plans.ingest(run, config, place)
+    with run.progress("reading") as progress:
+        summary = ingest(run.inputs, place, config, progress=progress)
+    tells.ingest(run, summary, place)
+
+
+@app.command(cls=VerbCommand)
+@verb("ARCHIVE")
+def audit(
+    run: Run,
+    out: Out = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Written by `tapetum embed`; confirms near duplicates.")
+    ] = None,
+) -> None:
+    """Look for what would make a later number wrong: leakage, duplicates, rare labels."""
+    from tapetum.archive import audit, open_archive
+
+    archive = open_archive(run.path())
+    run.plan(out=out, images=len(archive.records), mebibytes=200)
+    report = audit(archive, tells.embeddings_at(embeddings))
+    tells.audit(run, report, out)
+
+
+@app.command(cls=VerbCommand)
+@verb("ARCHIVE")
+def embed(run: Run, out: Out = None) -> None:
+    """Compute the features of every image once; later verbs read them from the archive's cache."""
+    from tapetum.archive import open_archive
+    from tapetum.learn.embed import DEFAULT, embed
+
+    config, archive = run.config(EmbedSettings), open_archive(run.path())
+    encoders = config.encoders or DEFAULT
+    run.plan(
+        out=out, config=config, images=len(archive.records), mebibytes=plans.towers(encoders, len(archive.records))
+    )
+    with run.progress("embedding") as progress:
+        found = embed(
+            archive, encoders, threads=config.threads, backend=config.backend, batch=config.batch, progress=progress
+        )
+    tells.embed(run, found, archive, out)
+
+
+@app.command(cls=VerbCommand)
+@verb("ARCHIVE")
+def pretrain(run: Run, out: Out = None) -> None:
+    """Learn from the reports of the training patients what the images show; no labels are read for it."""
+    from tapetum.archive import open_archive
+    from tapetum.learn import PretrainConfig, pretrain
+
+    config, archive, place = run.config(PretrainConfig), open_archive(run.path()), need(out, "--out")
+    plans.training(run, archive, config, config.encoders, place)
+    with run.progress("embedding") as progress:
+        model = pretrain(archive, config, progress=progress)
+    model.save(place)
+    tells.model(run, model, place, then=f"tapetum bench zero_shot {run.path()} --model {place} --out {place}_bench")
+
+
+@app.command(cls=VerbCommand)
+@verb("ARCHIVE")
+def adapt(run: Run, model: ModelAt = None, out: Out = None) -> None:
+    """Fit an adapter on labels, few or all, over frozen features."""
+    from tapetum.archive import open_archive
+    from tapetum.learn import AdaptConfig, adapt, load_model
+
+    config, archive, place = run.config(AdaptConfig), open_archive(run.path()), need(out, "--out")
+    base = load_model(model) if model else None
+    plans.training(run, archive, config, base.encoders if base else config.encoders, place)
+    with run.progress("embedding") as progress:
+        fitted = adapt(archive, config, model=base, progress=progress)
+    fitted.save(place)
+    tells.model(run, fitted, place, then=f"tapetum predict {run.path()} --model {place} --out predictions.csv")
+
+
+@app.command(cls=VerbCommand)
+@verb("IMAGES… | ARCHIVE", 1, None)
+def predict(run: Run, model: ModelAt = None, out: Out = None) -> None:
+    """Score images with a model: one row per image and finding, as CSV or as an artefact folder."""
+    from tapetum.learn import load_model
+
+    config, loaded, place = run.config(PredictSettings), load_model(need(model, "--model")), need(out, "--out")
+    source = tells.archive_or_files(run.inputs)
+    run.plan(out=place, config=config, images=len(source), mebibytes=plans.towers(loaded.encoders, len(source)))
+    with run.progress("predicting") as progress:
+        predictions, refused, parents = source.predict(loaded, config.findings, progress)
+    tells.predictions(run, predictions, refused, parents, place)
+
+
+@app.command(cls=VerbCommand)
+@verb("PROTOCOL ARCHIVE", 2, 2)
+def bench(
+    run: Run,
+    model: ModelAt = None,
+    test: Annotated[Path | None, typer.Option(help="Another archive to test on; nothing is fitted on it.")] = None,
+    out: Out = None,
+) -> None:
+    """Put a model or a method to the test: a table with intervals, Records, one HTML page."""
+    from tapetum.archive import open_archive
+    from tapetum.bench import BenchConfig, run_bench
+    from tapetum.learn import load_model
+
+    config, archive = run.config(BenchConfig), open_archive(run.path(1))
+    loaded, other = load_model(model) if model else None, open_archive(test) if test else None
+    plans.training(run, archive, config, loaded.encoders if loaded else config.encoders, out, other)
+    with run.progress("embedding") as progress:
+        results = run_bench(run.inputs[0], archive, config, test=other, model=loaded, progress=progress)
+    tells.results(run, results, out)
+
+
+@app.command(cls=VerbCommand)
+@verb("ARCHIVE")
+def search(
+    run: Run,
+    model: ModelAt = None,
+    text: Annotated[str, typer.Option(help="Words to look for.")] = "",
+    image: Annotated[Path | None, typer.Option(help="An image file to find the like of.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many images.")] = 10,
+) -> None:
+    """Find the images of an archive that fit some words, or are like an image."""
+    from tapetum.archive import open_archive
+    from tapetum.learn import load_model
+    from tapetum.retrieve.search import search
+
+    archive, loaded = open_archive(run.path()), load_model(need(model, "--model"))
+    config = run.config(SearchSettings)
+    run.plan(config=config, images=len(archive.records), mebibytes=plans.towers(loaded.encoders, len(archive.records)))
+    with run.progress("embedding") as progress:
+        hits = search(archive, loaded, text=text, image=image, k=k, threads=config.threads, progress=progress)
+    tells.hits(run, hits)
+
+
+@app.command(cls=VerbCommand)
+@verb("CHECKPOINT")
+def card(run: Run) -> None:
+    """Print a checkpoint's model card."""
+    from tapetum.core.store import read_meta
+
+    meta, place = read_meta(run.path(), "checkpoint"), run.path() / "README.md"
+    run.plan(reads=str(place))
+    text = place.read_text(encoding="utf-8")
+    run.tell(text.rstrip(), {"card": text, "meta": dataclasses.asdict(meta)})
+
+
+@app.command(cls=VerbCommand)
+@verb("ARTEFACT")
+def verify(run: Run) -> None:
+    """Read an archive or another artefact back and say what is damaged."""
+    run.plan(reads=str(run.path()))
+    damaged = tells.damage(run.path())
+    run.tell("\n".join(damaged) or f"{run.path()}: all is well", {"damaged": list(damaged)})
+    if damaged:
+        raise typer.Exit(1)
+
+
+@app.command(cls=VerbCommand)
+@verb("", 0, 0)
+def demo(run: Run, out: Out = None) -> None:
+    """The whole way on the embedded phantom clinic, from images and reports to a page with results."""
+    from tapetum.bench.demo import DemoConfig, run_demo
+
+    given = run.config(DemoSettings)
+    config = DemoConfig(**{key: value for key, value in vars(given).items() if value})
+    place = need(out, "--out")
+    run.plan(out=place, config=config, images=2 * config.patients, mebibytes=plans.DEMO_MIB)
+    with run.progress("embedding") as progress:
+        found = run_demo(place, config, say=note, progress=progress)
+    tells.demo(run, found)
+
+
+@app.command(name="list", cls=VerbCommand)
+@verb("[FAMILY | METHOD | packs | findings]", 0, 2)
+def list_(run: Run) -> None:
+    """List families and their methods with options, domain packs and findings."""
+    from tapetum.cli.listing import listing
+
+    run.plan(reads="the package itself")
+    text, result = listing(run.inputs)
+    run.tell(text, result)
+
+
+@app.command(cls=VerbCommand)
+@verb("", 0, 0)
+def doctor(run: Run) -> None:
+    """Check that this machine has what Tapetum needs, and say what to do where it has not."""
+    from tapetum.cli.doctor import examine, table
+
+    run.plan(reads="this machine")
+    checks = examine()
+    run.tell(table(checks), {"checks": [dataclasses.asdict(check) for check in checks]})
+    if any(check.verdict == "fail" for check in checks):
+        raise typer.Exit(1)
