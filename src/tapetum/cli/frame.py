@@ -168,7 +168,7 @@ def verb(metavar: str, fewest: int = 1, most: int | None = 1) -> Callable[[Calla
             if common["smoke"]:
                 from tapetum.cli.smoke import smoke
 
-                smoke(name, as_json=common["as_json"])
+                smoke(name, as_json=common["as_json"], debug=common["debug"])
                 return
             sorted_words = sort_words(words or [])
             _count(name, sorted_words.inputs, metavar, fewest, most)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tapetum.archive import Archive, IngestConfig
 from tapetum.cli.frame import Run
+
+if TYPE_CHECKING:
+    from tapetum.archive import Archive, IngestConfig
 
 MIB = 2**20
 # Resident memory of torch, onnxruntime and one exported tower at 224 px (measured); each further tower adds the second.

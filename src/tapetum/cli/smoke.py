@@ -84,17 +84,18 @@ def _commands(at: Workshop) -> Mapping[str, Callable[[], list[str]]]:
     }
 
 
-def smoke(verb: str, *, as_json: bool) -> None:
+def smoke(verb: str, *, as_json: bool, debug: bool) -> None:
     """Run the verb as if its command line had been typed; its exit code becomes this one's."""
     from tapetum.cli.verbs import app
 
     told = io.StringIO()
+    flags = [flag for flag, on in (("--json", as_json), ("--debug", debug)) if on]
     with tempfile.TemporaryDirectory(prefix="tapetum-smoke-") as folder:
         words = [verb, *_commands(Workshop(Path(folder)))[verb]()]
         note("smoke test, nothing is kept: tapetum " + " ".join(words).replace(folder, "TEMPORARY"))
         command = typer.main.get_command(app)
         with contextlib.redirect_stdout(told):
-            code = command.main([*words, *(["--json"] if as_json else [])], standalone_mode=False)
+            code = command.main([*words, *flags], standalone_mode=False)
         typer.echo(told.getvalue().replace(folder, "TEMPORARY"), nl=False)
     if code:
         raise typer.Exit(code)
