@@ -28,7 +28,7 @@ class AdaptConfig:
     Args:
         adapter: member of `learn/adapters`. encoders: image towers joined by `+`; a model given to `adapt` wins.
         findings: columns to learn; every label name of the archive if empty.
-        shots: labelled training images per finding, drawn at random patient by patient; 0 = all.
+        shots: training images with, and as many without, each finding, drawn patient by patient; 0 = all.
         sensitivity: wanted on the validation patients when thresholds are chosen. calibrator: of `score/calibration`.
         seed: of the draw. threads: 0 = all cores.
     """
@@ -54,7 +54,11 @@ def adapt(
     """Fit an adapter on the training patients' labels; choose operating points on the validation patients.
 
     Args:
-        model: its image towers are used. embeddings: made with the same towers, to save reading them again.
+        archive: with labels.
+        config: how the adapter is fitted.
+        model: its image towers are used.
+        embeddings: made with the same towers, to save reading them again.
+        progress: called with images embedded and images in all.
 
     Returns:
         A model in memory whose findings are the label names asked for.
@@ -67,7 +71,7 @@ def adapt(
         raise DataError(f"{archive.name} has no labels", "labels to learn from", "tapetum ingest … --labels COLUMN")
     encoders = model.encoders if model else config.encoders
     source = model.embedder(threads=config.threads, cache=archive.cache / "onnx") if model else encoders
-    emb = embeddings or embed(archive, source, threads=config.threads, progress=progress)
+    emb = embeddings if embeddings is not None else embed(archive, source, threads=config.threads, progress=progress)
     train = _labelled(archive, archive.in_split(Split.TRAIN), findings)
     labels = archive.labels(findings, image_ids=[r.image_id for r in train])
     _refuse_one_class(findings, labels, archive.name)
@@ -98,15 +102,21 @@ def adapt(
 def draw_shots(
     labels: Float[np.ndarray, "n k"], patients: Sequence[str], shots: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Row numbers with up to `shots` positive images per finding, one image per patient as long as there are patients."""
-    order = rng.permutation(len(labels))
-    _, first = np.unique(np.asarray(patients)[order], return_index=True)
-    order = np.concatenate([np.sort(order[first]), np.setdiff1d(order, order[first])])
+    """Row numbers with `shots` images with and `shots` without each finding, as far as there are so many.
+
+    An image drawn for one finding counts for the others, too, so a common finding may get more. A second image of a
+    patient is taken only when no other patient has one.
+    """
+    order, names = rng.permutation(len(labels)), np.asarray(patients)
     chosen: list[int] = []
     for column in range(labels.shape[1]):
-        have = sum(labels[i, column] == 1 for i in chosen)
-        positives = [int(i) for i in rng.permutation(order) if labels[i, column] == 1 and i not in chosen]
-        chosen += positives[: max(0, shots - have)]
+        for value in (1, 0):
+            have = sum(labels[i, column] == value for i in chosen)
+            for _ in range(shots - have):
+                left = [int(i) for i in order if labels[i, column] == value and i not in chosen]
+                seen = set(names[chosen])
+                fresh = [i for i in left if names[i] not in seen]
+                chosen += (fresh or left)[:1]
     return np.array(sorted(chosen), dtype=np.intp)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from tapetum.core.errors import DataError
 from tapetum.learn.pairs import Fitted, Pairs
-from tapetum.learn.ridge import Gram, choose_penalty
+from tapetum.learn.ridge import PENALTIES, Gram, best_penalty, inner_quality, patient_folds
 from tapetum.learn.standardise import Standardiser
 from tapetum.learn.whiten import whitening
 from tapetum.nets import Aligner
@@ -19,22 +20,37 @@ def solve_aligner(
     """Solve for the aligner; the log holds the penalty and the inner quality of every one tried.
 
     Args:
-        power: exponent of the signed root. shrinkage: of the text whitening. penalty: 0 = choose on inner patient folds.
+        pairs: of the training patients.
+        rng: of the inner folds.
+        power: exponent of the signed root.
+        shrinkage: of the text whitening.
+        penalty: 0 = choose on inner patient folds.
+        folds: their number.
+
+    Raises:
+        DataError: all texts are equal, or there is one patient only and no penalty is given.
     """
+    if len(set(pairs.texts)) < 2:
+        raise DataError(f"all {len(pairs.texts)} texts are equal", "reports that differ", "tapetum audit ARCHIVE")
     standardiser = Standardiser.fit(pairs.features, power)
     rows = standardiser(pairs.features)
     text_mean, text_weight = whitening(pairs.text_features, shrinkage)
     targets = (pairs.text_features - text_mean) @ text_weight
     tried: dict[float, float] = {}
     if penalty <= 0:
-        quality = TextSeparation(pairs.texts, targets)
-        penalty, tried = choose_penalty(rows, targets, pairs.patient_ids, quality=quality, rng=rng, folds=folds)
-    weight = Gram.of(rows).weight(targets, penalty)
+        fold = patient_folds(pairs.patient_ids, folds, rng)
+        quality = inner_quality(rows, targets, fold, quality=TextSeparation(pairs.texts, targets))[:, 0]
+        penalty = best_penalty(quality)
+        tried = dict(zip(PENALTIES, map(float, quality), strict=True))
+        if np.isnan(penalty):
+            raise DataError("no inner fold holds two different texts", "more patients or texts", "penalty=10")
+    weight, bias = Gram.of(rows).fit(targets, penalty)
     aligner = Aligner(rows.shape[1], len(text_mean), targets.shape[1], power=power, normalise=True)
     with torch.no_grad():
         aligner.image_mean.copy_(torch.from_numpy(standardiser.mean))
         aligner.image_scale.copy_(torch.from_numpy(standardiser.scale))
         aligner.image_weight.copy_(torch.from_numpy(weight))
+        aligner.image_bias.copy_(torch.from_numpy(bias))
         aligner.text_mean.copy_(torch.from_numpy(text_mean))
         aligner.text_weight.copy_(torch.from_numpy(text_weight))
     return Fitted(aligner.eval(), {"penalty": penalty, "inner_quality": tried, "pairs": len(pairs.texts)})
@@ -51,7 +67,8 @@ class TextSeparation:
         candidates = targets[first]
         self.candidates = candidates / np.maximum(np.linalg.norm(candidates, axis=1, keepdims=True), 1e-12)
 
-    def __call__(self, prediction: Float[np.ndarray, "m t"], rows: np.ndarray) -> float:
+    def __call__(self, prediction: Float[np.ndarray, "m t"], rows: Int[np.ndarray, "m"]) -> Float[np.ndarray, "1"]:
+        """Of the predictions for some rows; NaN where they share one text."""
         unit = prediction / np.maximum(np.linalg.norm(prediction, axis=1, keepdims=True), 1e-12)
         scores = unit @ self.candidates.T
         total: list[float] = []
@@ -64,4 +81,4 @@ class TextSeparation:
             order = np.searchsorted(np.sort(negative), positive, side="left").mean()
             ties = np.searchsorted(np.sort(negative), positive, side="right").mean()
             total.append(float((order + ties) / 2 / len(negative)))
-        return float(np.mean(total)) if total else float("nan")
+        return np.array([np.mean(total) if total else np.nan])

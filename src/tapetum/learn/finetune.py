@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tapetum.archive import Archive
 from tapetum.core.errors import UsageError
-from tapetum.learn.embed import Embedder
+from tapetum.learn.embed import Embedder, decode_side
 from tapetum.learn.gradient import AlignmentLoss, train_aligner
 from tapetum.learn.loop import LoopSettings
 from tapetum.learn.pairs import Fitted, Pairs
@@ -33,7 +33,14 @@ def fine_tune(
     """Train towers and aligner together, starting from an aligner fitted on frozen towers.
 
     Args:
+        archive: whose pixels are read again in every step.
+        pairs: of its training patients.
+        start: an aligner fitted on the frozen towers; trained further in place.
+        embedder: the towers, trained in place.
         unfreeze: `last` = the last quarter of each tower's parameter tensors, `all` = every one.
+        loss: what is trained for.
+        settings: of the loop.
+        rng: of the held-out patients and the order of the rows.
 
     Returns:
         The new fit, and the state of every tower by its place among the encoders.
@@ -46,14 +53,20 @@ def fine_tune(
     towers = nn.ModuleList([_free(runner.encoder, unfreeze) for runner in embedder.runners])
 
     def features_of(rows: np.ndarray) -> Float[Tensor, "b d"]:
-        pixels = [archive.pixels(pairs.image_ids[i], min_side=0) for i in rows]
-        inputs = [torch.from_numpy(np.stack([prepare(p) for p in pixels])) for prepare in embedder.preprocess]
+        sides = [decode_side(prepare.size) for prepare in embedder.preprocess]
+        pixels = {s: [archive.pixels(pairs.image_ids[i], min_side=s) for i in rows] for s in sorted(set(sides))}
+        inputs = [
+            torch.from_numpy(np.stack([prepare(image) for image in pixels[side]]))
+            for prepare, side in zip(embedder.preprocess, sides, strict=True)
+        ]
         return torch.cat([tower(x) for tower, x in zip(towers, inputs, strict=True)], dim=1)
 
     fitted = train_aligner(
         start.aligner.train(), pairs, loss, settings, rng, held_out=0.1, tower=towers, features_of=features_of
     )
-    states = {i: {k: v.detach().clone() for k, v in tower.state_dict().items()} for i, tower in enumerate(towers)}
+    states: dict[int, Mapping[str, Tensor]] = {
+        i: {k: v.detach().clone() for k, v in tower.state_dict().items()} for i, tower in enumerate(towers)
+    }
     return Fitted(fitted.aligner, {**start.log, "fine_tuning": fitted.log}, fitted.alarms), states
 
 

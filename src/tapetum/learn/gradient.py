@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
 from tapetum.learn.alignment import Alignment
-from tapetum.learn.loop import LoopSettings, run_loop
+from tapetum.learn.loop import LoopSettings, batches, run_loop
 from tapetum.learn.pairs import Fitted, Pairs
 from tapetum.learn.ridge import patient_folds
 from tapetum.nets import Aligner
@@ -26,7 +27,8 @@ class AlignmentLoss:
     """A loss of `learn/alignment` with what counts as a match.
 
     Args:
-        spec: member of the family. near: cosine of two text embeddings from which they are soft positives, weighted by it.
+        spec: member of the family.
+        near: cosine of two text embeddings from which they are soft positives, weighted by it.
     """
 
     spec: str
@@ -67,14 +69,29 @@ def train_aligner(
     """Train the aligner's maps, and the tower if one is given, with the loop; stop on held-out patients.
 
     Args:
-        held_out: share of the patients kept for stopping.
-        tower: its parameters that require a gradient are trained too. features_of: row numbers → its features; without
-            it the cached features of `pairs` are used.
+        aligner: what is trained, in place; its logit scale starts at 10, its offset at the log odds of a match.
+        pairs: of the training patients.
+        loss: what is trained for.
+        settings: of the loop.
+        rng: of the order of the rows.
+        held_out: share of the patients kept for stopping, 0..0.5; 0 keeps the last epoch.
+        tower: its parameters that require a gradient are trained too.
+        features_of: row numbers → the tower's features; without it the cached features of `pairs` are used.
+
+    Raises:
+        DataError: one patient only and some to be held out. UsageError: held_out outside 0..0.5.
     """
+    if not 0 <= held_out <= 0.5:
+        raise UsageError(f"held_out={held_out}", "a share of the patients, 0 to 0.5", "held_out=0.1")
     words = torch.from_numpy(pairs.text_features.astype(np.float32))
     cached = torch.from_numpy(pairs.features)
-    features = features_of or (lambda rows: cached[torch.from_numpy(rows)])
+
+    def from_cache(rows: np.ndarray) -> Float[Tensor, "b d"]:
+        return cached[torch.from_numpy(rows)]
+
+    features = features_of or from_cache
     parts = nn.ModuleDict({"aligner": aligner} if tower is None else {"aligner": aligner, "tower": tower})
+
     def loss_of(rows: np.ndarray) -> Float[Tensor, "b"]:
         text = words[torch.from_numpy(rows)]
         return loss.function(
@@ -85,17 +102,20 @@ def train_aligner(
             bias=aligner.logit_bias,
         )
 
-    folds = max(2, round(1 / held_out)) if held_out > 0 else 0
+    folds = round(1 / held_out) if held_out > 0 else 0
     fold = patient_folds(pairs.patient_ids, folds, rng) if folds else np.ones(len(pairs.texts), dtype=int)
     train, held = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
-    sample = words[torch.from_numpy(rng.permutation(train)[: settings.batch])]
+    sample = words[torch.from_numpy(batches(rng.permutation(train), settings.batch)[0])] if len(train) else words
     with torch.no_grad():
         aligner.logit_log_scale.fill_(math.log(10.0))
         aligner.logit_bias.copy_(loss.offset(sample))
     history = run_loop(parts, loss_of, train, held, settings, rng)
     history.chance = loss.chance(sample)
+    if len(held):
+        history.held_chance = loss.chance(words[torch.from_numpy(batches(held, settings.batch)[0])])
     log = {
         "train_loss": history.train_loss, "held_loss": history.held_loss, "chance": history.chance,
-        "best_epoch": history.best_epoch, "line": history.line(), "pairs": len(pairs.texts),
+        "held_chance": history.held_chance, "best_epoch": history.best_epoch, "line": history.line(),
+        "pairs": len(pairs.texts),
     }  # fmt: skip
     return Fitted(aligner.eval(), log, history.alarms())

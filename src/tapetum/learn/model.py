@@ -7,22 +7,23 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors.numpy import load_file, save_file
 
-from tapetum.core.errors import ArtefactError, UsageError
-from tapetum.core.registry import Family
+from tapetum.core.errors import ArtefactError, DataError, UsageError
+from tapetum.core.registry import Family, nearest
 from tapetum.core.store import Meta, new_artefact, read_meta
 from tapetum.core.types import Embeddings, Predictions
 from tapetum.knowledge import Finding, Pack, load_pack, prompts
 from tapetum.learn.adapters import Adapter
 from tapetum.learn.embed import Embedder
 from tapetum.learn.operate import Operating
-from tapetum.nets import Aligner, build_text_encoder
+from tapetum.learn.words import encode_words
+from tapetum.nets import Aligner
 
 INTENDED_USE = "Research and second-reader support. Not a cleared device; not for use without a qualified reader."
 
@@ -76,7 +77,7 @@ class Model:
         """
         aligner = self._need_aligner()
         with torch.no_grad():
-            return aligner.encode_text(build_text_encoder(self.text_encoder)(list(texts))).numpy()
+            return aligner.encode_text(torch.from_numpy(encode_words(self.text_encoder, texts))).numpy()
 
     def encode_image(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n e"]:
         """Image features in the common space, unit length."""
@@ -89,7 +90,8 @@ class Model:
         meta = Meta("checkpoint", parents=dict(self.parents), config=dict(self.config), seed=self.config.get("seed"))
         with new_artefact(out, meta) as folder:
             save_file({k: np.ascontiguousarray(v) for k, v in self._arrays().items()}, folder / "model.safetensors")
-            _write_json(folder / "config.json", {**self._describe(), "log": self.log, "training": dict(self.config)})
+            whole = {**self._describe(), "digest": self.digest, "log": self.log, "training": dict(self.config)}
+            _write_json(folder / "config.json", whole)
             preprocess = [p.as_dict() for p in self.embedder().preprocess]
             _write_json(folder / "preprocessor_config.json", {"towers": preprocess})
             (folder / "README.md").write_text(_card(self), encoding="utf-8")
@@ -130,15 +132,25 @@ def load_model(path: Path | str) -> Model:
     """Read a checkpoint folder; weights are safetensors, nothing in it is executed.
 
     Raises:
-        ArtefactError: no checkpoint there, or it is damaged.
+        ArtefactError: no checkpoint there, or it is damaged: a file is missing or unreadable, or weights and settings
+            do not give the digest they were saved with.
     """
     place = Path(path)
     meta = read_meta(place, "checkpoint")
     try:
         config = json.loads((place / "config.json").read_text(encoding="utf-8"))
-        arrays = load_file(place / "model.safetensors")
+        model = _restored(config, load_file(place / "model.safetensors"), meta, place)
     except Exception as error:
         raise ArtefactError(f"{place} is damaged: {error}", "a checkpoint", f"tapetum verify {place}") from error
+    if model.digest != config["digest"]:
+        raise ArtefactError(
+            f"{place} is damaged: its digest is {model.digest[:16]}", f"{config['digest'][:16]}",
+            f"tapetum verify {place}",
+        )  # fmt: skip
+    return model
+
+
+def _restored(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], meta: Meta, place: Path) -> Model:
     parts = {name: _below(arrays, name) for name in ("aligner", "adapter", "tower")}
     towers: dict[int, dict[str, torch.Tensor]] = {i: {} for i in config["towers"]}
     for key, value in parts["tower"].items():
@@ -176,7 +188,9 @@ def zero_shot(
     """Detect findings by their names alone, or by the columns the model was taught if it is an adapter.
 
     Args:
-        findings: ids of the model's pack (or Finding objects); without a pack, plain words.
+        model: an aligner or an adapter.
+        embeddings: made with its image towers.
+        findings: ids of the model's pack (or Finding objects); without a pack, plain words. At least one.
         lateralities: passed through to the predictions, row by row.
         prompt_set: `name`, `grades` or `descriptions`; the model's own if empty.
 
@@ -185,13 +199,20 @@ def zero_shot(
         never calibrated.
 
     Raises:
-        UsageError: a finding that the pack (or the adapter) does not know.
+        UsageError: no finding, or one that the pack (or the adapter) does not know; the message names the nearest.
+        DataError: embeddings of other image towers.
     """
     names = tuple(f.id if isinstance(f, Finding) else f for f in findings)
+    if not names:
+        raise UsageError("no finding to look for", "at least one", "tapetum list findings")
+    if embeddings.encoder != model.encoders:
+        raise DataError(
+            f"embeddings of {embeddings.encoder}", f"embeddings of {model.encoders}", "embed(archive, model.embedder())"
+        )
     if model.adapter is not None:
         missing = [name for name in names if name not in model.findings]
         if missing:
-            raise UsageError(f"the adapter was not taught {missing[0]!r}", ", ".join(model.findings))
+            raise UsageError(f"the adapter was not taught {missing[0]!r}", nearest(missing[0], model.findings))
         logits = model.adapter(embeddings.features)[:, [model.findings.index(name) for name in names]]
     else:
         pack = load_pack(model.pack) if model.pack else None
@@ -231,7 +252,18 @@ def _below(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarra
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(_plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Plain JSON: a number that is none becomes null, since JSON has no word for it."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in cast(Mapping[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in cast(Sequence[Any], value)]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def _card(model: Model) -> str:

@@ -29,7 +29,7 @@ class Operating:
 
     findings: tuple[str, ...]
     calibrator: str
-    state: Mapping[str, Float[np.ndarray, "k"]]
+    state: Mapping[str, Float[np.ndarray, "..."]]
     thresholds: Float[np.ndarray, "k"]
     sensitivity: float
     truth: str
@@ -95,7 +95,11 @@ def choose_operating(
     """Fit the calibrator and choose thresholds on validation images; None when no finding has enough of them.
 
     Args:
-        logits: finite. labels: 0, 1, NaN unknown.
+        findings: the columns.
+        logits: finite.
+        labels: 0, 1, NaN unknown.
+        calibrator: spec of a member of `score/calibration`.
+        truth: where the labels come from.
         sensitivity: wanted share of the positives above the threshold, 0..1.
     """
     positives, negatives = (labels == 1).sum(0), (labels == 0).sum(0)
@@ -108,9 +112,7 @@ def choose_operating(
     for j, column in enumerate(kept):
         known = ~np.isnan(labels[:, column]) & ~np.isnan(probs[:, j])
         if known.any():
-            thresholds[j] = threshold_for_sensitivity(
-                probs[known, j], labels[known, column], sensitivity=sensitivity
-            )
+            thresholds[j] = threshold_for_sensitivity(probs[known, j], labels[known, column], sensitivity=sensitivity)
     return Operating(
         tuple(findings[c] for c in kept),
         calibrator,
@@ -124,11 +126,9 @@ def choose_operating(
 
 
 def _plain(values: Float[np.ndarray, "*k"]) -> Any:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim > 1:
-        return [_plain(row) for row in array]
-    return [None if np.isnan(v) else float(v) for v in np.atleast_1d(array)]
+    return [_plain(v) if np.ndim(v) else None if np.isnan(v) else float(v) for v in np.atleast_1d(values)]
 
 
-def _array(values: Any) -> Float[np.ndarray, "k"]:
-    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+def _array(values: Any) -> Float[np.ndarray, "*k"]:
+    # None becomes NaN at any depth when objects are turned into numbers
+    return np.array(np.array(values, dtype=object), dtype=np.float64)

@@ -27,7 +27,8 @@ class Pairs:
 
     Attributes:
         features: pooled image features as embedded. text_features: of each image's text, row by row.
-        texts: the text that stands for each image. patient_ids: for inner patient splits. image_ids: whose rows they are.
+        texts: the text that stands for each image. patient_ids: for inner patient splits.
+        image_ids: whose rows they are.
     """
 
     features: Float[np.ndarray, "n d"]
@@ -55,6 +56,8 @@ def image_text(record: ImageRecord, pack: Pack | None, mode: str) -> str:
     """The words that stand for an image.
 
     Args:
+        record: of the image.
+        pack: domain pack, None where there is none.
         mode: `report` = the report as written; `eye` = its sentences that speak of this eye or of no particular eye;
             `findings` = the names of the findings it affirms for this eye, most specific only (needs a pack).
 
@@ -84,15 +87,19 @@ def report_findings(record: ImageRecord, pack: Pack) -> frozenset[str]:
 
 
 def mentions_any(record: ImageRecord, pack: Pack, findings: Sequence[str]) -> bool:
-    """Whether the report names one of the findings, a synonym or a finer form of it, affirmed or not."""
-    wanted = {f for finding in findings for f in (finding, *pack.descendants(finding))}
-    return any(m.finding in wanted for m in _parsed(record.report, pack).mentions)
+    """Whether the report names one of the findings, a synonym or a finer form of it, affirmed or not.
+
+    Names and synonyms count wherever they stand, also where the parser reads another meaning (`cataract surgery`): what
+    must be unseen must not be read in any sense.
+    """
+    wanted = frozenset(f for finding in findings for f in (finding, *pack.descendants(finding)))
+    if any(m.finding in wanted for m in _parsed(record.report, pack).mentions):
+        return True
+    return bool(_terms(pack, wanted).search(record.report))
 
 
-def report_labels(
-    records: Sequence[ImageRecord], pack: Pack, findings: Sequence[str]
-) -> Float[np.ndarray, "n k"]:
-    """Weak labels read from the reports: 1 where affirmed (or a finer form of it is), else 0; NaN for an empty report."""
+def report_labels(records: Sequence[ImageRecord], pack: Pack, findings: Sequence[str]) -> Float[np.ndarray, "n k"]:
+    """Weak labels read from the reports: 1 where it or a finer form is affirmed, else 0; NaN for an empty report."""
     out = np.full((len(records), len(findings)), np.nan)
     for i, record in enumerate(records):
         if record.report.strip():
@@ -107,10 +114,14 @@ def pairs_of(
     """Join images and words; images without a word are left out.
 
     Args:
+        archive: whose pack reads the reports.
+        embeddings: of its images.
+        records: which of them.
+        text: see `image_text`.
         encode_text: texts → float array [n t]; called once, with each distinct text once.
 
     Raises:
-        DataError: fewer than 10 images have a word.
+        DataError: fewer than 10 images have a word, or all have the same.
     """
     pack = pack_of(archive)
     words = [image_text(record, pack, text) for record in records]
@@ -122,6 +133,8 @@ def pairs_of(
             "tapetum ingest … --map report=COLUMN",
         )
     unique, inverse = np.unique([words[i] for i in kept], return_inverse=True)
+    if len(unique) < 2:
+        raise DataError(f"all {len(kept)} texts are equal (text={text})", "reports that differ", "text=report")
     rows = embeddings.rows([records[i].image_id for i in kept])
     return Pairs(
         rows.features,
@@ -135,6 +148,14 @@ def pairs_of(
 def pack_of(archive: Archive) -> Pack | None:
     """The domain pack of an archive, or None for a modality without one."""
     return load_pack(archive.pack) if archive.pack else None
+
+
+@lru_cache(maxsize=64)
+def _terms(pack: Pack, findings: frozenset[str]) -> re.Pattern[str]:
+    """Names and synonyms of findings as whole words; scripts without blanks between words are matched anywhere."""
+    terms = {t for f in findings for t in (pack.findings[f].name, *sum(pack.findings[f].synonyms.values(), ()))}
+    parts = [re.escape(t) if not t.isascii() else rf"\b{re.escape(t)}" for t in sorted(terms, key=len, reverse=True)]
+    return re.compile("|".join(parts) or r"(?!)", re.IGNORECASE)
 
 
 @lru_cache(maxsize=65536)

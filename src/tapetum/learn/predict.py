@@ -8,14 +8,17 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tapetum.archive import Archive, decode
 from tapetum.core.errors import DataError, TapetumError
 from tapetum.core.store import Meta, atomic_write, new_artefact
-from tapetum.core.types import Embeddings, Predictions
+from tapetum.core.types import UNKNOWN, Embeddings, Predictions
 from tapetum.knowledge import load_pack
-from tapetum.learn.embed import embed
+from tapetum.learn.embed import decode_side, embed
 from tapetum.learn.model import INTENDED_USE, Model, zero_shot
 
+AT_ONCE = 16
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm")
 Progress = Callable[[int, int], None]
 
@@ -32,26 +35,40 @@ def predict_archive(
 def predict_files(
     files: Sequence[Path], model: Model, findings: Sequence[str] = (), *, progress: Progress | None = None
 ) -> tuple[Predictions, tuple[str, ...]]:
-    """Predictions for loose image files; patient and eye are unknown.
+    """Predictions for loose image files; patient and eye are unknown. Memory holds a few images at a time.
+
+    Args:
+        files: images, each named in the result as given.
+        model: a checkpoint.
+        findings: what to look for; all that can be asked if empty.
+        progress: called with files done and files in all.
 
     Returns:
         Predictions with the file names as image ids, and one sentence for each file that could not be read.
+
+    Raises:
+        DataError: no file can be read. UsageError: an unknown finding.
     """
     embedder = model.embedder()
-    names, pixels, refused = list[str](), [], list[str]()
-    side = max(p.size for p in embedder.preprocess)
-    for done, file in enumerate(files):
-        try:
-            pixels.append(decode(file.read_bytes(), min_side=side))
-            names.append(str(file))
-        except (OSError, TapetumError) as error:
-            refused.append(f"{file}: {error}")
+    names, parts, refused = list[str](), list[np.ndarray](), list[str]()
+    # decoded at the side that an archive's images are embedded from, so that both ways give the same score
+    side = max(decode_side(p.size) for p in embedder.preprocess)
+    for start in range(0, len(files), AT_ONCE):
+        pixels: list[np.ndarray] = []
+        for file in files[start : start + AT_ONCE]:
+            try:
+                pixels.append(decode(file.read_bytes(), min_side=side))
+                names.append(str(file))
+            except (OSError, TapetumError) as error:
+                refused.append(f"{file}: {error}")
+        if pixels:
+            parts.append(embedder.pixels(pixels))
         if progress:
-            progress(done + 1, len(files))
+            progress(min(start + AT_ONCE, len(files)), len(files))
     if not names:
         raise DataError(f"none of {len(files)} files is an image", " ".join(IMAGE_SUFFIXES), "; ".join(refused[:3]))
-    features = embedder.pixels(pixels)
-    emb = Embeddings(tuple(names), ("unknown",) * len(names), features, embedder.encoders, embedder.blocks)
+    unknown = (UNKNOWN,) * len(names)
+    emb = Embeddings(tuple(names), unknown, np.concatenate(parts), embedder.encoders, embedder.blocks)
     return zero_shot(model, emb, findings or askable(model)), tuple(refused)
 
 
@@ -62,7 +79,7 @@ def image_files(places: Sequence[Path]) -> list[Path]:
 
 
 def askable(model: Model) -> tuple[str, ...]:
-    """What a model can be asked: an adapter its columns; an aligner the findings with an operating point, else the pack's."""
+    """What a model can be asked: its columns, or the findings with an operating point, or those of its pack."""
     if model.findings:
         return model.findings
     if model.operating:
@@ -87,11 +104,10 @@ def predictions_csv(predictions: Predictions) -> str:
             prob, threshold = float(predictions.probs[i, j]), float(predictions.thresholds[j])
             decided = not (math.isnan(prob) or math.isnan(threshold))
             decision = ("present" if prob >= threshold else "absent") if decided else ""
+            whose = (image, predictions.patient_ids[i], predictions.lateralities[i], finding)
+            score = _number(float(predictions.logits[i, j]))
             writer.writerow(
-                [
-                    image, predictions.patient_ids[i], predictions.lateralities[i], finding, _number(prob),
-                    _number(threshold), decision, f"{predictions.logits[i, j]:.6g}", predictions.model, INTENDED_USE,
-                ]  # fmt: skip
+                [*whose, _number(prob), _number(threshold), decision, score, predictions.model, INTENDED_USE]
             )
     return text.getvalue()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -16,13 +17,14 @@ from tapetum.core.registry import Family
 from tapetum.core.types import Embeddings, ImageRecord, Split
 from tapetum.knowledge import Pack
 from tapetum.learn.embed import DEFAULT, Embedder, embed
+from tapetum.learn.embedder import parse_encoders
 from tapetum.learn.finetune import UNFREEZE, fine_tune
 from tapetum.learn.gradient import AlignmentLoss
 from tapetum.learn.loop import LoopSettings
 from tapetum.learn.model import Model, zero_shot
 from tapetum.learn.operate import Operating, choose_operating
 from tapetum.learn.pairs import Fitted, Pairs, mentions_any, pack_of, pairs_of, report_labels
-from tapetum.nets import build_text_encoder
+from tapetum.learn.words import encode_words
 
 Progress = Callable[[int, int], None]
 
@@ -66,30 +68,37 @@ def pretrain(
     *,
     progress: Progress | None = None,
     embeddings: Embeddings | None = None,
-    rearrange: Callable[[Pairs, np.random.Generator], Pairs] | None = None,
+    rearrange: Callable[[Pairs], Pairs] | None = None,
 ) -> Model:
     """Align the training patients' images with their reports; choose operating points on the validation patients.
 
     Args:
+        archive: with reports.
+        config: how images and reports are aligned.
+        progress: called with images embedded and images in all.
         embeddings: made with `config.encoders`, to save reading them again.
-        rearrange: applied to the training pairs; for negative controls only.
+        rearrange: applied to the training pairs, for negative controls only. It brings a generator of its own, so that
+            inner folds and batches stay those of the real run.
 
     Returns:
         A model in memory; `save` writes it.
 
     Raises:
-        DataError: too few images with a text. UsageError: an unknown name in the config.
+        DataError: too few images with a text, or embeddings of other encoders. UsageError: an unknown name in the config.
     """
     if config.unfreeze not in UNFREEZE:
         raise UsageError(f"unfreeze={config.unfreeze!r}", " | ".join(UNFREEZE), "unfreeze=none")
     rng = np.random.default_rng(config.seed)
     pack = pack_of(archive)
-    emb = embeddings or embed(archive, config.encoders, threads=config.threads, progress=progress)
-    encode_text = _encoder_of(config.text_encoder)
+    emb = embeddings
+    if emb is None:
+        emb = embed(archive, config.encoders, threads=config.threads, progress=progress)
+    _refuse_other_encoders(emb, config.encoders)
+    encode_text = partial(encode_words, config.text_encoder)
     records = [r for r in _patients(archive, Split.TRAIN) if not _names(r, pack, config.leave_out)]
     pairs = pairs_of(archive, emb, records, text=config.text, encode_text=encode_text)
     if rearrange is not None:
-        pairs = rearrange(pairs, rng)
+        pairs = rearrange(pairs)
     fitted = Family("tapetum.learn.tasks").build(config.task).fit(pairs, rng)
     model = Model(
         emb.encoder,
@@ -109,7 +118,12 @@ def pretrain(
 def targets(
     archive: Archive, records: Sequence[ImageRecord], findings: Sequence[str]
 ) -> tuple[Float[np.ndarray, "n k"], str]:
-    """Truth for validation and test: the clinic's labels where it has any, else what the reports affirm.
+    """Truth for validation and test: the clinic's labels where they speak of the findings, else what reports affirm.
+
+    Args:
+        archive: decides for all its records alike which of the two it is.
+        records: the rows.
+        findings: the columns.
 
     Returns:
         Labels 0, 1, NaN; and `labels` or `reports`.
@@ -118,7 +132,7 @@ def targets(
         DataError: neither labels nor a pack to read reports with.
     """
     pack = pack_of(archive)
-    if archive.label_names:
+    if archive.label_names and (pack is None or _spoken_of(archive, findings)):
         return archive.labels(findings, image_ids=[r.image_id for r in records]), "labels"
     if pack is None:
         raise DataError(
@@ -143,9 +157,9 @@ def _operating(archive: Archive, model: Model, emb: Embeddings, config: Pretrain
     if not records or not findings:
         return None
     labels, truth = targets(archive, records, findings)
-    found = zero_shot(model, emb.rows([r.image_id for r in records]), findings)
+    logits = zero_shot(model, emb.rows([r.image_id for r in records]), findings).logits
     return choose_operating(
-        findings, found.logits, labels, calibrator=config.calibrator, sensitivity=config.sensitivity, truth=truth
+        findings, logits, labels, calibrator=config.calibrator, sensitivity=config.sensitivity, truth=truth
     )
 
 
@@ -168,9 +182,14 @@ def _unfrozen(
     return model, embed(archive, model.embedder(threads=config.threads))
 
 
-def _encoder_of(spec: str) -> Callable[[Sequence[str]], Float[np.ndarray, "k t"]]:
-    tower = build_text_encoder(spec)
-    return lambda texts: tower(list(texts)).numpy()
+def _refuse_other_encoders(embeddings: Embeddings, encoders: str) -> None:
+    wanted = " + ".join(map(str, parse_encoders(encoders)))
+    if embeddings.encoder != wanted:
+        raise DataError(f"embeddings of {embeddings.encoder}", f"embeddings of {wanted}", f"encoders={wanted}")
+
+
+def _spoken_of(archive: Archive, findings: Sequence[str]) -> bool:
+    return bool((~np.isnan(archive.labels(findings, image_ids=[r.image_id for r in archive.records]))).any())
 
 
 def _patients(archive: Archive, split: Split) -> list[ImageRecord]:

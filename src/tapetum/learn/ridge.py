@@ -1,17 +1,30 @@
 """Ridge regression in closed form: one eigendecomposition answers every penalty and every set of targets.
 
-With few images and many features the dual form is the small one: K = Z·Zᵀ (n×n), W = Zᵀ·(K + λ·I)⁻¹·T.
+With few images and many features the dual form is the small one: K = Z·Zᵀ (n×n), W = Zᵀ·(K + λ·I)⁻¹·T, with Z and T
+centred, which is ridge with an intercept that is not penalised.
 """
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+
+from tapetum.core.errors import DataError
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+Quality = Callable[[Float[np.ndarray, "m t"], Int[np.ndarray, "m"]], Float[np.ndarray, "q"]]
+
+# Decompositions of the last few training sets. A negative control solves twenty times for the same rows (the inner
+# folds and the whole) with other targets; only n×n arrays are kept, no features. Nothing but time depends on it.
+_KEPT, _KEPT_BYTES = 6, 2**29
+_kept: OrderedDict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]] = OrderedDict()
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -19,72 +32,123 @@ class Gram:
     """The eigendecomposition of Z·Zᵀ of a training set; targets and penalties come later, cheaply.
 
     Attributes:
-        rows: the training features Z, standardised.
-        values, vectors: eigenvalues (ascending) and eigenvectors of Z·Zᵀ.
+        rows: the training features, standardised.
+        inner: their dot products with their own mean.
+        values: eigenvalues of the centred Z·Zᵀ, ascending. vectors: its eigenvectors, column by column.
     """
 
     rows: Float[np.ndarray, "n d"]
+    inner: Float[np.ndarray, "n"]
     values: Float[np.ndarray, "n"]
     vectors: Float[np.ndarray, "n n"]
 
     @staticmethod
     def of(rows: Float[np.ndarray, "n d"]) -> Gram:
-        """Decompose once: O(n²·d + n³)."""
-        kernel = (rows @ rows.T).astype(np.float64)
-        values, vectors = np.linalg.eigh(kernel)
-        return Gram(rows, np.maximum(values, 0), vectors)
+        """Decompose once, O(n²·d + n³); the same rows again cost one pass over their bytes."""
+        rows = np.ascontiguousarray(rows)
+        key = hashlib.blake2b(rows.data, digest_size=16, person=f"{rows.shape}{rows.dtype.str}"[:16].encode()).digest()
+        with _lock:
+            found = _kept.get(key)
+            if found is not None:
+                _kept.move_to_end(key)
+        if found is None:
+            found = _decompose(rows)
+            with _lock:
+                _kept[key] = found
+                while len(_kept) > _KEPT or sum(a.nbytes for part in _kept.values() for a in part) > _KEPT_BYTES:
+                    _kept.popitem(last=False)
+        return Gram(rows, *found)
 
-    def solve(self, targets: Float[np.ndarray, "n t"], penalty: float) -> Float[np.ndarray, "n t"]:
-        """Dual weights (K + penalty·I)⁻¹·targets; targets are centred by the caller."""
-        return self.vectors @ ((self.vectors.T @ targets) / (self.values + penalty)[:, None])
+    def fit(
+        self, targets: Float[np.ndarray, "n t"], penalty: float | Float[np.ndarray, "t"]
+    ) -> tuple[Float[np.ndarray, "d t"], Float[np.ndarray, "t"]]:
+        """Weights and intercepts of the regression.
 
-    def weight(self, targets: Float[np.ndarray, "n t"], penalty: float) -> Float[np.ndarray, "d t"]:
-        """Primal weights: multiply standardised features by them to predict the targets."""
-        return self.rows.T.astype(np.float64) @ self.solve(targets, penalty)
+        Args:
+            targets: one row per training row.
+            penalty: λ, above 0; one for all targets, or one each.
+
+        Returns:
+            `rows @ weight + bias` predicts the targets.
+        """
+        dual, mean = self._dual(targets, np.asarray(penalty, dtype=np.float64)), self.rows.mean(0, dtype=np.float64)
+        # The sum of the dual weights is 0 up to rounding; taking the mean out of the rows keeps rounding out, too.
+        weight = (self.rows.T @ dual.astype(self.rows.dtype)).astype(np.float64) - np.outer(mean, dual.sum(0))
+        return weight, targets.mean(0) - mean @ weight
 
     def predict(
         self, query: Float[np.ndarray, "m d"], targets: Float[np.ndarray, "n t"], penalties: Sequence[float]
     ) -> list[Float[np.ndarray, "m t"]]:
         """Predictions for the query rows, one array per penalty, from one projection."""
-        cross = (query @ self.rows.T).astype(np.float64) @ self.vectors
-        inner = self.vectors.T @ targets
-        return [cross @ (inner / (self.values + penalty)[:, None]) for penalty in penalties]
+        cross = (query @ self.rows.T).astype(np.float64)
+        cross += self.inner.mean() - cross.mean(1, keepdims=True) - self.inner
+        projected, mean = cross @ self.vectors, targets.mean(0)
+        inner = self.vectors.T @ (targets - mean)
+        return [projected @ (inner / (self.values + penalty)[:, None]) + mean for penalty in penalties]
+
+    def _dual(self, targets: Float[np.ndarray, "n t"], penalty: Float[np.ndarray, "*t"]) -> Float[np.ndarray, "n t"]:
+        """(K + λ·I)⁻¹·T with T centred."""
+        inner = self.vectors.T @ (targets - targets.mean(0))
+        return self.vectors @ (inner / (self.values[:, None] + penalty))
 
 
-def patient_folds(groups: Sequence[str] | np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+def _decompose(rows: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    kernel = (rows @ rows.T).astype(np.float64)
+    inner = kernel.mean(1)
+    kernel += inner.mean() - inner[:, None] - inner
+    values, vectors = np.linalg.eigh(kernel)
+    return inner, np.maximum(values, 0), vectors
+
+
+def patient_folds(groups: Sequence[str] | np.ndarray, folds: int, rng: np.random.Generator) -> Int[np.ndarray, "n"]:
     """A fold number per row, the same for all rows of a patient; folds differ in size by at most a patient."""
     names, inverse = np.unique(np.asarray(groups), return_inverse=True)
     return (rng.permutation(len(names)) % folds)[inverse]
 
 
-def choose_penalty(
+def inner_quality(
     rows: Float[np.ndarray, "n d"],
     targets: Float[np.ndarray, "n t"],
-    groups: Sequence[str] | np.ndarray,
+    fold: Int[np.ndarray, "n"],
     *,
-    quality: Callable[[Float[np.ndarray, "m t"], np.ndarray], float],
-    rng: np.random.Generator,
+    quality: Quality,
     penalties: Sequence[float] = PENALTIES,
-    folds: int = 3,
-) -> tuple[float, dict[float, float]]:
-    """The penalty with the best mean quality over inner patient folds of the training set.
+) -> Float[np.ndarray, "p q"]:
+    """Mean quality of every penalty over inner folds of the training set.
 
     Args:
-        quality: of the predictions for some held-out row numbers, higher is better; NaN folds are left out.
+        rows: standardised features.
+        targets: one row each.
+        fold: number of each row's fold, see `patient_folds`.
+        quality: predictions for some held-out row numbers → one value per criterion, higher is better, NaN where those
+            rows cannot tell.
+        penalties: those to try.
 
     Returns:
-        The penalty, and every penalty's mean quality.
+        One row per penalty, one column per criterion; NaN where no fold could tell.
     """
-    fold = patient_folds(groups, folds, rng)
-    table = np.full((folds, len(penalties)), np.nan)
-    for held in range(folds):
+    tables: list[np.ndarray] = []
+    for held in np.unique(fold):
         train, out = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
-        if not len(train) or not len(out):
-            continue
-        mean = targets[train].mean(0)
-        predictions = Gram.of(rows[train]).predict(rows[out], targets[train] - mean, penalties)
-        table[held] = [quality(prediction + mean, out) for prediction in predictions]
-    counted = ~np.isnan(table)
-    means = np.where(counted, table, 0).sum(0) / np.maximum(counted.sum(0), 1)
-    means[~counted.any(0)] = -np.inf
-    return float(penalties[int(np.argmax(means))]), dict(zip(map(float, penalties), map(float, means), strict=True))
+        if len(train):
+            predictions = Gram.of(rows[train]).predict(rows[out], targets[train], penalties)
+            tables.append(np.stack([quality(prediction, out) for prediction in predictions]))
+    if not tables:
+        raise DataError("one patient only: no inner folds to choose a penalty on", "two patients", "penalty=10")
+    whole = np.stack(tables)
+    counted = ~np.isnan(whole)
+    return np.divide(
+        np.where(counted, whole, 0).sum(0), counted.sum(0), out=np.full(whole.shape[1:], np.nan), where=counted.any(0)
+    )
+
+
+def best_penalty(quality: Float[np.ndarray, "p"], penalties: Sequence[float] = PENALTIES) -> float:
+    """The penalty of the highest quality, the largest of equals; NaN where none could be judged.
+
+    Example:
+        >>> best_penalty(np.array([0.7, 0.8, 0.8]), (1.0, 10.0, 100.0))
+        100.0
+    """
+    if np.isnan(quality).all():
+        return float("nan")
+    return float(penalties[int(np.flatnonzero(quality == np.nanmax(quality))[-1])])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from tapetum.core.errors import UsageError
+
 
 def whitening(
     embeddings: Float[np.ndarray, "n t"], shrinkage: float
@@ -13,10 +15,13 @@ def whitening(
 
     Args:
         embeddings: one row per image (a text used often counts often).
-        shrinkage: added to each variance, as a share of the largest; 0 would blow up directions never seen.
+        shrinkage: added to each variance, as a share of the largest, above 0: near 0 blows up directions never seen.
 
     Returns:
         The mean and the symmetric (ZCA) map, so that whitened space keeps the axes of the text space.
+
+    Raises:
+        UsageError: shrinkage is not above 0.
 
     Example:
         >>> mean, weight = whitening(np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), 1e-9)
@@ -24,6 +29,8 @@ def whitening(
         array([[0.707, 0.   ],
                [0.   , 1.414]])
     """
+    if shrinkage <= 0:
+        raise UsageError(f"shrinkage={shrinkage}", "above 0", "shrinkage=0.1")
     mean = embeddings.mean(0)
     centred = embeddings - mean
     values, vectors = np.linalg.eigh(centred.T @ centred / len(embeddings))

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float
 
+from tapetum.core.errors import UsageError
 from tapetum.learn.standardise import Standardiser
 
 __all__ = ["KNN"]
@@ -19,10 +20,14 @@ class KNN:
     """The share of positive neighbours among the k nearest, as log odds.
 
     Args:
-        k: number of neighbours. temperature: of the weights exp(cosine / temperature). power: exponent of the signed root.
+        k: number of neighbours, at least 1. temperature: of the weights exp(cosine / temperature), above 0.
+        power: exponent of the signed root.
 
     Returns:
         Log odds of the weighted share, with half a pseudo-neighbour on either side so that they stay finite.
+
+    Raises:
+        UsageError: on fitting, k below 1 or temperature not above 0.
 
     Source: Wu et al., CVPR 2018, arXiv 1805.01978, section 3.4 (weighted vote).
     Differs: features standardised after a signed root first; one vote per finding, unknown labels do not vote.
@@ -40,6 +45,8 @@ class KNN:
     ) -> Self:
         """Keep the support set; nothing is chosen, so `groups` plays no part."""
         del groups
+        if self.k < 1 or self.temperature <= 0:
+            raise UsageError(f"k={self.k}, temperature={self.temperature}", "k ≥ 1, temperature > 0", "knn(k=30)")
         self.standardiser_ = Standardiser.fit(support, self.power)
         self.support_ = _unit(self.standardiser_(support))
         self.labels_ = np.asarray(labels, dtype=np.float64)

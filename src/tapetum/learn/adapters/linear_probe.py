@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from tapetum.learn.ridge import Gram, choose_penalty
+from tapetum.learn.ridge import PENALTIES, Gram, best_penalty, inner_quality, patient_folds
 from tapetum.learn.standardise import Standardiser
 from tapetum.score.metrics.auroc_score import auroc_score
 
@@ -18,17 +18,20 @@ __all__ = ["LinearProbe"]
 
 @dataclass
 class LinearProbe:
-    """Ridge regression of ±1 targets; the penalty is chosen for AUROC on inner patient folds of the support set.
+    """Ridge regression of ±1 targets; each finding's penalty is chosen for its AUROC on inner patient folds.
+
+    A finding that no inner fold can judge (too few positives) takes the penalty that serves the others best; where none
+    can be judged, the middle one of those tried.
 
     Args:
         penalty: 0 = choose. power: exponent of the signed root. folds: inner patient folds. seed: of the folds.
 
     Returns:
-        Regression scores: 0 is the boundary of ±1 targets that weigh the classes alike; calibrate before reading them as
-        odds.
+        Regression scores, rising with the odds but no log odds: calibrate before reading them as such. A finding
+        without a positive or without a negative image is NaN.
 
-    Source: Hoerl and Kennard, Technometrics 1970 (ridge). Differs: unknown labels stand at the column's mean, so that
-    they pull nowhere; one penalty for all columns.
+    Source: Hoerl and Kennard, Technometrics 1970 (ridge). Differs: one penalty per finding; unknown labels leave the
+    image out of that finding, but not out of the (label-free) standardisation.
     """
 
     penalty: float = 0.0
@@ -38,26 +41,28 @@ class LinearProbe:
     standardiser_: Standardiser = field(init=False, repr=False)
     weight_: Float[np.ndarray, "d k"] = field(init=False, repr=False)
     bias_: Float[np.ndarray, "k"] = field(init=False, repr=False)
-    penalty_: float = field(init=False, repr=False)
+    penalty_: Float[np.ndarray, "k"] = field(init=False, repr=False)
 
     def fit(
         self, support: Float[np.ndarray, "n d"], labels: Float[np.ndarray, "n k"], groups: np.ndarray | None = None
     ) -> Self:
         """Solve for the weights; without `groups` every image counts as its own patient."""
         self.standardiser_ = Standardiser.fit(support, self.power)
-        rows = self.standardiser_(support)
-        known = ~np.isnan(labels)
-        share = np.where(known, labels, 0).sum(0) / np.maximum(known.sum(0), 1)
-        targets = np.where(known, labels - share, 0.0) * 2
-        who = np.arange(len(labels)) if groups is None else np.asarray(groups)
-        self.penalty_ = self.penalty
-        if self.penalty <= 0:
-            rng = np.random.default_rng(self.seed)
-            self.penalty_, _ = choose_penalty(
-                rows, targets, who, quality=_MeanAUROC(np.asarray(labels)), rng=rng, folds=self.folds
-            )
-        self.weight_ = Gram.of(rows).weight(targets, self.penalty_)
-        self.bias_ = 2 * share - 1
+        rows, truth = self.standardiser_(support), np.asarray(labels, dtype=np.float64)
+        who = np.arange(len(truth)) if groups is None else np.asarray(groups)
+        fold = patient_folds(who, self.folds, np.random.default_rng(self.seed))
+        self.weight_ = np.full((rows.shape[1], truth.shape[1]), np.nan)
+        self.bias_, self.penalty_ = np.full(truth.shape[1], np.nan), np.full(truth.shape[1], np.nan)
+        useful = (truth == 1).any(0) & (truth == 0).any(0)
+        # Findings that are known for the same images share one decomposition.
+        patterns, which = np.unique(~np.isnan(truth), axis=1, return_inverse=True)
+        for p in range(patterns.shape[1]):
+            columns, known = np.flatnonzero(useful & (which.ravel() == p)), np.flatnonzero(patterns[:, p])
+            if len(columns):
+                targets = truth[np.ix_(known, columns)] * 2 - 1
+                chosen = self._penalties(rows[known], targets, fold[known])
+                self.weight_[:, columns], self.bias_[columns] = Gram.of(rows[known]).fit(targets, chosen)
+                self.penalty_[columns] = chosen
         return self
 
     def __call__(self, query: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m k"]:
@@ -65,27 +70,34 @@ class LinearProbe:
         return self.standardiser_(query) @ self.weight_ + self.bias_
 
     def state(self) -> dict[str, np.ndarray]:
-        """Standardisation and weights."""
-        return {**self.standardiser_.state(), "weight": self.weight_, "bias": self.bias_}
+        """Standardisation, weights, and the penalties that were chosen."""
+        return {
+            **self.standardiser_.state(), "weight": self.weight_, "bias": self.bias_, "penalty": self.penalty_,
+        }  # fmt: skip
 
     def restore(self, state: Mapping[str, np.ndarray]) -> Self:
         """Take them back."""
         self.standardiser_ = Standardiser.restore(state)
-        self.weight_, self.bias_ = state["weight"], state["bias"]
+        self.weight_, self.bias_, self.penalty_ = state["weight"], state["bias"], state["penalty"]
         return self
 
+    def _penalties(
+        self, rows: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n k"], fold: Int[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "k"]:
+        """One penalty per column."""
+        if self.penalty > 0:
+            return np.full(targets.shape[1], self.penalty)
+        middle = PENALTIES[len(PENALTIES) // 2]
+        if len(np.unique(fold)) < 2:
+            return np.full(targets.shape[1], middle)
 
-class _MeanAUROC:
-    """Mean AUROC over the columns that have both classes among the held-out rows."""
+        def quality(prediction: Float[np.ndarray, "m k"], out: Int[np.ndarray, "m"]) -> Float[np.ndarray, "k"]:
+            truth = (targets[out] > 0).astype(int)
+            return np.array([auroc_score(p, y) for p, y in zip(prediction.T, truth.T, strict=True)])
 
-    def __init__(self, labels: Float[np.ndarray, "n k"]) -> None:
-        self.labels = labels
-
-    def __call__(self, prediction: Float[np.ndarray, "m k"], rows: np.ndarray) -> float:
-        values: list[float] = []
-        for column in range(self.labels.shape[1]):
-            labels = self.labels[rows, column]
-            known = ~np.isnan(labels)
-            values.append(auroc_score(prediction[known, column], labels[known].astype(int)))
-        finite = [v for v in values if not np.isnan(v)]
-        return float(np.mean(finite)) if finite else float("nan")
+        table = inner_quality(rows, targets, fold, quality=quality)
+        judged = np.asarray(~np.isnan(table).any(0))
+        shared = best_penalty(table[:, judged].mean(1)) if judged.any() else middle
+        return np.array(
+            [best_penalty(column) if ok else shared for column, ok in zip(table.T, judged.tolist(), strict=True)]
+        )

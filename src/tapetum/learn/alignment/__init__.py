@@ -1,7 +1,7 @@
 """Image-text losses: one file, one loss. Per-example values; the caller reduces once.
 
-`match[i, j]` is how much text j speaks of image i, in 0..1: 1 on the diagonal, and for equal or near-equal reports off it too
-(soft positives), since two patients with the same report are no negatives of one another.
+`match[i, j]` is how much text j speaks of image i, in 0..1: 1 on the diagonal, and more than 0 off it for equal or
+near-equal reports (soft positives), since two patients with the same report are no negatives of one another.
 """
 
 from __future__ import annotations

@@ -20,9 +20,11 @@ def clip(
     """Symmetric contrastive loss; the target of each row and column is its matches, normalised to sum 1.
 
     Args:
-        image, text: unit vectors, row i of both from the same pair.
+        image: unit vectors.
+        text: unit vectors, row i of both from the same pair.
         match: how much text j speaks of image i, 0..1, diagonal > 0. The identity gives the loss of the paper.
-        scale: multiplier of the cosines (1 / temperature). bias: not used here; a softmax does not see it.
+        scale: multiplier of the cosines (1 / temperature).
+        bias: not used here; a softmax does not see it.
 
     Returns:
         Loss per pair in nats, lower is better; ln(b) when image and text know nothing of one another.

@@ -20,9 +20,11 @@ def siglip(
     """Binary cross-entropy of every pair against `match`, summed over the texts of each image.
 
     Args:
-        image, text: unit vectors, row i of both from the same pair.
+        image: unit vectors.
+        text: unit vectors, row i of both from the same pair.
         match: how much text j speaks of image i, 0..1, diagonal > 0. The identity gives the loss of the paper.
-        scale: multiplier of the cosines. bias: added to every logit; starts negative, since most pairs do not match.
+        scale: multiplier of the cosines.
+        bias: added to every logit; starts negative, since most pairs do not match.
 
     Returns:
         Loss per image in nats, lower is better; summed over the batch's texts, so it grows with the batch.

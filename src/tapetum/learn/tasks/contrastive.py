@@ -24,8 +24,10 @@ class Contrastive:
 
     Args:
         loss: member of `learn/alignment`, for example `"clip"` or `"siglip"`.
-        start: `random` = small random maps on standardised features and whitened texts; `ridge` = the closed form, refined.
-        dim: columns of the common space (start=random). near: cosine of two reports above which they are soft positives.
+        start: `random` = small random maps on standardised features and whitened texts; `ridge` = the closed form,
+            refined.
+        dim: columns of the common space (start=random).
+        near: cosine of two reports from which they are soft positives.
         power, shrinkage: as in the task `ridge`. held_out: share of the patients kept for stopping.
         epochs, batch, learning_rate, weight_decay: of the loop.
 

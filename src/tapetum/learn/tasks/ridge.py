@@ -17,8 +17,9 @@ class Ridge:
     """Predict the whitened text embedding of an image's report; seconds on a CPU, one global optimum.
 
     Args:
-        power: exponent of the signed root on image features. shrinkage: of the text whitening, as a share of its largest
-            variance; larger keeps rare words quieter. penalty: of the regression, 0 = choose on inner patient folds.
+        power: exponent of the signed root on image features.
+        shrinkage: of the text whitening, as a share of its largest variance; larger keeps rare words quieter.
+        penalty: of the regression, 0 = choose on inner patient folds.
         folds: number of inner patient folds.
 
     Source: Hoerl and Kennard, Technometrics 1970 (ridge). Differs: dual form; the targets are text embeddings; the
