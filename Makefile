@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.installed
 
-.PHONY: demo test check integration bench format clean
+.PHONY: demo test check integration bench results format clean
 
 demo: $(STAMP)
 	$(BIN)/tapetum demo --out demo
@@ -27,6 +27,10 @@ integration: $(STAMP)
 
 bench: $(STAMP)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# the tables of docs/reference/results.md, from real images (TAPETUM_DATA)
+results: $(STAMP)
+	$(BIN)/python recipes/run.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
