@@ -171,7 +171,7 @@ def verb(metavar: str, fewest: int = 1, most: int | None = 1) -> Callable[[Calla
                 smoke(name, as_json=common["as_json"], debug=common["debug"])
                 return
             sorted_words = sort_words(words or [])
-            _count(name, sorted_words.inputs, metavar, fewest, most)
+            _check(name, sorted_words, metavar, fewest, most)
             run = Run(name, sorted_words, common["as_json"], common["dry_run"], common["threads"])
             function(run, **options)
 
@@ -226,7 +226,7 @@ class Verbs(TyperGroup):
                 if debug:
                     traceback.print_exc()
                 raise typer.Exit(_explain(error, as_json)) from None
-            except (typer.Exit, typer.Abort):
+            except (typer.Exit, typer.Abort, BrokenPipeError):
                 raise
             except Exception as error:
                 shown = getattr(error, "format_message", None)
@@ -262,7 +262,12 @@ def free_memory_mib() -> float:
         return float("inf")
 
 
-def _count(name: str, inputs: Sequence[str], metavar: str, fewest: int, most: int | None) -> None:
+def _check(name: str, words: Words, metavar: str, fewest: int, most: int | None) -> None:
+    from tapetum.cli.listing import SETTINGS
+
+    inputs = words.inputs
+    if name not in SETTINGS and (words.settings or words.recipe):
+        raise UsageError(f"{name} takes no settings, found {(*words.settings, words.recipe)[0]}", metavar or "none")
     if len(inputs) < fewest or (most is not None and len(inputs) > most):
         told = f"{len(inputs)} inputs" + (f" ({' '.join(inputs)})" if inputs else "")
         raise UsageError(told, metavar or "none", f"tapetum {name} --help")
@@ -275,6 +280,12 @@ def _explain(error: BaseException, as_json: bool) -> int:
     elif isinstance(error, TapetumError):
         told = {"error": error.found, "expected": error.expected, "next": error.next_step}
         code = error.exit_code
+    elif isinstance(error, OSError):
+        told = {
+            "error": f"{error.filename or 'a file'}: {error.strerror or error}",
+            "next": "look at the place, run again",
+        }
+        code = 1
     else:
         text = str(error).splitlines()
         told = {"error": f"internal error: {type(error).__name__}: {text[0] if text else ''}"}
@@ -282,10 +293,10 @@ def _explain(error: BaseException, as_json: bool) -> int:
         code = 1
     if as_json:
         note(json.dumps({**told, "kind": type(error).__name__, "exit_code": code}, ensure_ascii=False))
-    elif isinstance(error, TapetumError):
-        note(f"error: {error}")
     else:
-        note(f"{told['error']}\n  next: {told['next']}")
+        head = "" if told["error"].startswith("internal") or isinstance(error, KeyboardInterrupt) else "error: "
+        lines = [f"{head}{told['error']}", *(f"  {key}: {told[key]}" for key in ("expected", "next") if told.get(key))]
+        note("\n".join(lines))
     return code
 
 

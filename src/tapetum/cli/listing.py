@@ -23,7 +23,7 @@ SETTINGS = {
     "predict": ("cli/settings.py", "PredictSettings"),
     "bench": ("bench/trial.py", "BenchConfig"),
     "search": ("cli/settings.py", "SearchSettings"),
-    "demo": ("cli/settings.py", "DemoSettings"),
+    "demo": ("bench/demo.py", "DemoConfig"),
 }
 
 

@@ -42,24 +42,3 @@ class SearchSettings:
     """
 
     threads: int = 0
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """The size of the demonstration; a value of 0 or an empty text takes the demonstration's own.
-
-    Args:
-        patients: of the phantom clinic. size: of its images in pixels.
-        encoders: image towers. text_encoder: text tower.
-        text: `report`, `eye` or `findings`: which words stand for an image. shuffles: of the negative control.
-        draws: of the bootstrap. threads: 0 = all cores.
-    """
-
-    patients: int = 0
-    size: int = 0
-    encoders: str = ""
-    text_encoder: str = ""
-    text: str = ""
-    shuffles: int = 0
-    draws: int = 0
-    threads: int = 0

@@ -10,7 +10,7 @@ import typer
 
 from tapetum.cli import plans, tells
 from tapetum.cli.frame import ModelAt, Out, Run, VerbCommand, Verbs, need, note, verb
-from tapetum.cli.settings import DemoSettings, EmbedSettings, PredictSettings, SearchSettings
+from tapetum.cli.settings import EmbedSettings, PredictSettings, SearchSettings
 
 HELP = """From a clinic's images and reports to a vision-language model that anyone can check, offline.
 
@@ -225,9 +225,7 @@ def demo(run: Run, out: Out = None) -> None:
     """The whole way on the embedded phantom clinic, from images and reports to a page with results."""
     from tapetum.bench.demo import DemoConfig, run_demo
 
-    given = run.config(DemoSettings)
-    config = DemoConfig(**{key: value for key, value in vars(given).items() if value})
-    place = need(out, "--out")
+    config, place = run.config(DemoConfig), need(out, "--out")
     run.plan(out=place, config=config, images=2 * config.patients, mebibytes=plans.DEMO_MIB)
     with run.progress("embedding") as progress:
         found = run_demo(place, config, say=note, progress=progress)
