@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
+from tapetum.archive import Archive
 from tapetum.bench.measures import grade_records
 from tapetum.bench.results import Results
 from tapetum.bench.rows import context, records_of, score, truth_note
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
+from tapetum.core.types import Split
 from tapetum.learn import AdaptConfig, adapt
 
 
 def measure_adapter(trial: Trial, protocol: str, adapter: str, shots: int) -> Results:
     """Fit an adapter on frozen features of the training patients and measure it on the test set.
 
+    Args:
+        trial: what is learned on and tested.
+        protocol: its name in the records.
+        adapter: spec of a member of `learn/adapters`.
+        shots: see `AdaptConfig`.
+
     Raises:
         UsageError: the tested archive has other labels than the one learned on.
     """
-    config = trial.config
+    config, notes = trial.config, list[str]()
     findings = config.findings or trial.archive.label_names
     if trial.external:
         findings = tuple(f for f in findings if f in set(trial.test_archive.label_names))
@@ -29,6 +39,8 @@ def measure_adapter(trial: Trial, protocol: str, adapter: str, shots: int) -> Re
                 f"{trial.archive.name} and {trial.test_archive.name} share no label", "labels of the same names",
                 "tapetum ingest … label_map=…",
             )  # fmt: skip
+    if not config.findings:
+        findings, notes = _learnable(trial.archive, findings)
     settings = AdaptConfig(
         adapter, config.encoders, findings, shots, config.sensitivity, config.calibrator, config.seed, config.threads
     )
@@ -40,7 +52,16 @@ def measure_adapter(trial: Trial, protocol: str, adapter: str, shots: int) -> Re
     if config.ordinal:
         probs = _one_grade(scored.predictions.probs, scored.predictions.logits)
         records += grade_records(within, scored.row, "supervised", findings, probs, scored.labels)
-    return Results(tuple(records), (scored,), (truth_note(scored),), None, trial)
+    return Results(tuple(records), (scored,), (truth_note(scored), *notes), None, trial)
+
+
+def _learnable(archive: Archive, findings: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The findings with both classes among the training images, and a note that names the others."""
+    labels = archive.labels(findings, image_ids=[r.image_id for r in archive.in_split(Split.TRAIN)])
+    both = (labels == 1).any(axis=0) & (labels == 0).any(axis=0)
+    left_out = [f for f, ok in zip(findings, both, strict=True) if not ok]
+    notes = [f"left out, one class only among the training images: {', '.join(left_out)}"] if left_out else []
+    return tuple(f for f, ok in zip(findings, both, strict=True) if ok), notes
 
 
 def _one_grade(probs: Float[np.ndarray, "n k"], logits: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:

@@ -10,6 +10,7 @@ import numpy as np
 from tapetum.bench.measures import MACRO, Context
 from tapetum.bench.results import Control
 from tapetum.bench.trial import Scored, Trial
+from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Interval, Record
 from tapetum.learn import pretrain, zero_shot
@@ -18,11 +19,13 @@ from tapetum.score import permutation_p_value
 
 
 def negative_control(trial: Trial, main: Scored, shuffles: int) -> Control:
-    """Train again with shuffled reports, `shuffles` times, and test as before.
+    """Train again with shuffled reports, `shuffles` times (at least 2), and test as before.
 
     Every step is the same, the choice of the penalty included. The mean of the shuffles must lie within two standard
     errors of 0.5, and the real result above every one of them; values per finding wander, so they are told, not judged.
     """
+    if shuffles < 2:
+        raise UsageError(f"shuffles={shuffles}", "0, or at least 2 (20 for p < 0.05)", "shuffles=20")
     findings, labels = main.predictions.findings, main.labels
     auroc = Family("tapetum.score.metrics").build("auroc_score")
 
@@ -39,12 +42,16 @@ def negative_control(trial: Trial, main: Scored, shuffles: int) -> Control:
             trial.archive,
             trial.config,
             embeddings=trial.embeddings,
-            rearrange=lambda pairs, _, n=number: shuffle_between_patients(pairs, np.random.default_rng([n, 7])),
+            rearrange=lambda pairs, n=number: shuffle_between_patients(pairs, np.random.default_rng([n, 7])),
         )
-        table.append(per_finding(zero_shot(model, trial.test_embeddings, findings).logits))
+        table.append(per_finding(zero_shot(model, trial.test_embeddings_of(model), findings).logits))
     values = np.array(table)
-    macro, real = np.nanmean(values, axis=1), float(np.nanmean(per_finding(main.predictions.logits)))
-    mean, error = float(macro.mean()), float(macro.std(ddof=1) / np.sqrt(len(macro))) if len(macro) > 1 else float("nan")
+    real_values = np.array(per_finding(main.predictions.logits))
+    judged = ~np.isnan(real_values)
+    if not judged.any():
+        raise DataError("no finding has both classes among the tested images", "at least one", "shuffles=0")
+    macro, real = values[:, judged].mean(axis=1), float(real_values[judged].mean())
+    mean, error = float(macro.mean()), float(macro.std(ddof=1) / np.sqrt(len(macro)))
     return Control(
         real,
         tuple(float(v) for v in macro),
@@ -57,13 +64,20 @@ def negative_control(trial: Trial, main: Scored, shuffles: int) -> Control:
 
 
 def shuffle_between_patients(pairs: Pairs, rng: np.random.Generator) -> Pairs:
-    """Every image gets a text of another patient; the texts as a whole, and who shares a text, stay plausible.
+    """Every image gets a text of another patient; the images of one patient keep having texts of one patient.
 
-    Patients are put in a random circle and each takes the texts of the next one, image by image.
+    Patients are put in a random circle and each takes the texts of the next one, image by image. A text occurs as often
+    as before where all patients have equally many images; where the next one has fewer, its texts are used again from
+    the first, where it has more, the last are left out.
+
+    Raises:
+        DataError: there is one patient only.
     """
     rows: dict[str, list[int]] = defaultdict(list)
     for i, patient in enumerate(pairs.patient_ids):
         rows[patient].append(i)
+    if len(rows) < 2:
+        raise DataError("one patient only: no texts of others to take", "at least two patients", "shuffles=0")
     circle = [str(p) for p in rng.permutation(sorted(rows))]
     source = np.empty(len(pairs.texts), dtype=np.intp)
     for patient, giver in zip(circle, [*circle[1:], circle[0]], strict=True):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Interval, Record
 from tapetum.score import (
@@ -38,10 +39,16 @@ class Context:
     phantom: bool
 
     def record(
-        self, row: str, supervision: str, finding: str, metric: str, interval: Interval, labels: Float[np.ndarray, "n k"]
+        self,
+        row: str,
+        supervision: str,
+        finding: str,
+        metric: str,
+        interval: Interval,
+        labels: Float[np.ndarray, "n"] | Float[np.ndarray, "n k"],
     ) -> Record:
         """A Record with the counts of its labels filled in."""
-        known = ~np.isnan(labels).all(axis=1) if labels.ndim > 1 else ~np.isnan(labels)
+        known = np.asarray(~np.isnan(labels.reshape(len(labels), -1)).all(axis=1))
         who = {p for p, k in zip(self.patients, known, strict=True) if k}
         return Record(
             self.protocol, row, supervision, finding, metric, interval, int(known.sum()), len(who),
@@ -55,16 +62,25 @@ class Context:
 
 
 def ranking_records(
-    context: Context, row: str, supervision: str, findings: Sequence[str], logits: Float[np.ndarray, "n k"],
+    context: Context,
+    row: str,
+    supervision: str,
+    findings: Sequence[str],
+    logits: Float[np.ndarray, "n k"],
     labels: Float[np.ndarray, "n k"],
 ) -> list[Record]:
     """AUROC per finding (cluster bootstrap, and DeLong beside it), their macro mean, and average precision."""
     found: list[Record] = []
 
-    def add(finding: str, metric: str, interval: Interval, column: Float[np.ndarray, "n k"]) -> None:
+    def add(finding: str, metric: str, interval: Interval, column: np.ndarray) -> None:
         found.append(context.record(row, supervision, finding, metric, interval, column))
 
-    add(MACRO, "auroc_score", macro_auroc_interval(logits, labels, context.patients, rng=context.rng(), draws=context.draws), labels)
+    add(
+        MACRO,
+        "auroc_score",
+        macro_auroc_interval(logits, labels, context.patients, rng=context.rng(), draws=context.draws),
+        labels,
+    )
     precision = Family("tapetum.score.metrics").build("average_precision_score")
     for j, finding in enumerate(findings):
         known = ~np.isnan(labels[:, j])
@@ -77,8 +93,13 @@ def ranking_records(
 
 
 def decision_records(
-    context: Context, row: str, supervision: str, findings: Sequence[str], probs: Float[np.ndarray, "n k"],
-    thresholds: Float[np.ndarray, "k"], labels: Float[np.ndarray, "n k"],
+    context: Context,
+    row: str,
+    supervision: str,
+    findings: Sequence[str],
+    probs: Float[np.ndarray, "n k"],
+    thresholds: Float[np.ndarray, "k"],
+    labels: Float[np.ndarray, "n k"],
 ) -> list[Record]:
     """At the threshold that was fixed beforehand: sensitivity, specificity, PPV, NPV, balanced accuracy, ECE, Brier."""
     found: list[Record] = []
@@ -104,12 +125,26 @@ def decision_records(
 
 
 def grade_records(
-    context: Context, row: str, supervision: str, grades: Sequence[str], probs: Float[np.ndarray, "n k"],
+    context: Context,
+    row: str,
+    supervision: str,
+    grades: Sequence[str],
+    probs: Float[np.ndarray, "n k"],
     labels: Float[np.ndarray, "n k"],
 ) -> list[Record]:
-    """Quadratic κ and accuracy of the most probable grade; needs exactly one grade per image."""
-    order = np.argsort([float(g) for g in grades])
+    """Quadratic κ and accuracy of the most probable grade; images without exactly one grade are left out.
+
+    Raises:
+        UsageError: a grade is no number.
+    """
+    try:
+        order = np.argsort([float(g) for g in grades])
+    except ValueError:
+        raise UsageError(
+            f"the grades {', '.join(grades)}", "numbers, in whose order the grades stand", "ordinal=false"
+        ) from None
     known = np.nansum(labels, axis=1) == 1
+    labels = np.where(known[:, None], labels, np.nan)
     truth = labels[known][:, order].argmax(1)
     called = probs[known][:, order].argmax(1)
     one_hot = np.eye(len(grades))[called]
@@ -117,7 +152,9 @@ def grade_records(
     who = _who(context.patients, known)
     accuracy = bootstrap_interval(_accuracy, [called, truth], who, rng=context.rng(), draws=FEW_DRAWS)
     return [
-        context.record(row, supervision, MACRO, "quadratic_kappa_score", _few(context, kappa, [one_hot, truth], who), labels),
+        context.record(
+            row, supervision, MACRO, "quadratic_kappa_score", _few(context, kappa, [one_hot, truth], who), labels
+        ),
         context.record(row, supervision, MACRO, "accuracy_score", accuracy, labels),
     ]
 

@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tapetum.bench.trial import Scored, Trial
+from tapetum.core.errors import ArtefactError
 from tapetum.core.store import Meta, new_artefact
 from tapetum.core.types import Interval, Record
 
@@ -20,8 +21,8 @@ SHOWN = (
 )  # fmt: skip
 SHORT = {
     "auroc_score": "AUROC ↑", "average_precision_score": "AP ↑", "sensitivity_score": "sensitivity ↑",
-    "specificity_score": "specificity ↑", "expected_calibration_error": "ECE ↓", "quadratic_kappa_score": "quadratic κ ↑",
-    "accuracy_score": "accuracy ↑",
+    "specificity_score": "specificity ↑", "expected_calibration_error": "ECE ↓",
+    "quadratic_kappa_score": "quadratic κ ↑", "accuracy_score": "accuracy ↑",
 }  # fmt: skip
 
 
@@ -47,8 +48,8 @@ class Control:
         """One line for a person."""
         verdict = "holds" if self.holds else "DOES NOT HOLD: something leaks, or the test set is too small"
         return (
-            f"negative control, {len(self.shuffled)} shuffles: macro AUROC {self.mean:.3f} ± {self.standard_error:.3f} (SE), "
-            f"largest {max(self.shuffled):.3f}, real {self.real:.3f}, p = {self.p_value:.3f}: {verdict}"
+            f"negative control, {len(self.shuffled)} shuffles: macro AUROC {self.mean:.3f} ± {self.standard_error:.3f} "
+            f"(SE), largest {max(self.shuffled):.3f}, real {self.real:.3f}, p = {self.p_value:.3f}: {verdict}"
         )
 
 
@@ -98,9 +99,9 @@ class Results:
             KeyError: there is none.
         """
         for record in self.records:
-            if (record.finding, record.metric) == (finding, metric):
-                if (not row or record.row == row) and (not supervision or record.supervision == supervision):
-                    return record
+            wanted = (finding, metric, row or record.row, supervision or record.supervision)
+            if (record.finding, record.metric, record.row, record.supervision) == wanted:
+                return record
         raise KeyError(f"{finding} {metric} {row}")
 
     def save(self, out: Path, *, page: bool = True) -> Path:
@@ -114,7 +115,8 @@ class Results:
             )
             (folder / "table.txt").write_text(self.table() + "\n", encoding="utf-8")
             if self.control:
-                (folder / "control.json").write_text(json.dumps(dataclasses.asdict(self.control), indent=1) + "\n")
+                control = json.dumps(_plain(dataclasses.asdict(self.control)), indent=1, allow_nan=False)
+                (folder / "control.json").write_text(control + "\n", encoding="utf-8")
             if page:
                 write_page(self, folder / "report.html")
         return out
@@ -128,19 +130,34 @@ class Results:
 
 def as_json(record: Record) -> dict[str, Any]:
     """A record as plain JSON: NaN becomes null, so that any reader takes it."""
-    raw = dataclasses.asdict(record)
-    raw["interval"] = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in raw["interval"].items()}
-    return raw
+    return _plain(dataclasses.asdict(record))
 
 
 def read_records(path: Path) -> list[Record]:
-    """Records back from `records.jsonl`."""
+    """Records back from `records.jsonl`.
+
+    Raises:
+        ArtefactError: no such file, or a line of it is no record.
+    """
     found: list[Record] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        raw = json.loads(line)
-        interval = {k: math.nan if v is None else v for k, v in raw.pop("interval").items()}
-        found.append(Record(**{**raw, "seeds": tuple(raw["seeds"]), "interval": Interval(**interval)}))
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            raw: dict[str, Any] = json.loads(line)
+            interval: dict[str, Any] = raw["interval"]
+            raw["interval"] = Interval(**{k: math.nan if v is None else v for k, v in interval.items()})
+            raw["seeds"] = tuple(raw["seeds"])
+            found.append(Record(**raw))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ArtefactError(f"{path}, line {len(found) + 1}: {error!r}", "records as JSON lines") from error
     return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in cast(Mapping[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in cast(Sequence[Any], value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _row(finding: str, images: str, positives: str, cells: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,13 +28,11 @@ def context(trial: Trial, protocol: str, selection: str, model: Model | None) ->
     )
 
 
-def score(
-    trial: Trial, model: Model, row: str, supervision: str, findings: Sequence[str] | None = None
-) -> Scored:
+def score(trial: Trial, model: Model, row: str, supervision: str, findings: Sequence[str] | None = None) -> Scored:
     """A model's scores on the test set beside the truth."""
     names = tuple(findings or trial.findings)
     labels, truth = trial.labels(names)
-    predictions = zero_shot(model, trial.test_embeddings, names, lateralities=trial.lateralities())
+    predictions = zero_shot(model, trial.test_embeddings_of(model), names, lateralities=trial.lateralities())
     return Scored(row, supervision, predictions, labels, truth, model)
 
 
@@ -46,6 +45,16 @@ def records_of(within: Context, scored: Scored, *, decisions: bool = True) -> li
             within, scored.row, scored.supervision, p.findings, p.probs, p.thresholds, scored.labels
         )
     return found
+
+
+def of_model(within: Context, trial: Trial, model: Model) -> Context:
+    """The same context with the digest of another model, for rows that a model of their own made."""
+    return dataclasses.replace(within, digests=trial.digests(model))
+
+
+def alarm_notes(row: str, model: Model) -> list[str]:
+    """What went wrong while a model was trained, for the foot of the table."""
+    return [f"ALARM in {row}: {alarm}" for alarm in model.log.get("alarms", ())]
 
 
 def truth_note(scored: Scored) -> str:

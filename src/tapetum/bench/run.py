@@ -15,11 +15,13 @@ from tapetum.core.types import Predictions, Split
 from tapetum.learn import Model
 from tapetum.learn.pretrain import targets
 
+_DEFAULT = BenchConfig()
+
 
 def run_bench(
     protocol: str,
     archive: Archive,
-    config: BenchConfig = BenchConfig(),
+    config: BenchConfig = _DEFAULT,
     *,
     test: Archive | None = None,
     model: Model | None = None,
@@ -29,8 +31,11 @@ def run_bench(
 
     Args:
         protocol: member of `bench/protocols` with options, for example `"zero_shot(shuffles=5)"`.
+        archive: learned on, and tested where there is no other one.
+        config: how.
         test: another archive, for external validation; nothing is fitted on it.
         model: a checkpoint to test instead of training one.
+        progress: called with images embedded and images in all.
 
     Raises:
         LeakageError: an image or a patient stands on both sides. DataError: nothing to test. UsageError: unknown names.
@@ -45,18 +50,25 @@ def evaluate(
     """Measure predictions that anybody made against an archive's truth; only rows of the named split count.
 
     Args:
-        protocol: the name written into the Records. split: `train`, `val` or `test`.
+        predictions: of any model.
+        archive: whose labels or reports are the truth, and which says whose the images are.
+        protocol: the name written into the Records.
+        split: `test` or `val`.
+        draws: of the patient-cluster bootstrap.
 
     Raises:
-        DataError: no prediction belongs to the split.
+        DataError: no prediction belongs to the split, or an image is predicted twice. UsageError: another split.
     """
+    trial = trial_of(archive, BenchConfig(draws=draws, test_split=split))
     records = {r.image_id: r for r in archive.in_split(Split(split))}
     rows = [i for i, image_id in enumerate(predictions.image_ids) if image_id in records]
     if not rows:
         raise DataError(f"no prediction belongs to the {split} images of {archive.name}", "image ids of the archive")
+    if len({predictions.image_ids[i] for i in rows}) < len(rows):
+        raise DataError("an image is predicted twice", "one row of predictions per image")
     chosen = Predictions(
         tuple(predictions.image_ids[i] for i in rows),
-        tuple(predictions.patient_ids[i] for i in rows),
+        tuple(records[predictions.image_ids[i]].patient_id for i in rows),
         tuple(predictions.lateralities[i] for i in rows),
         predictions.findings,
         predictions.logits[rows],
@@ -65,10 +77,12 @@ def evaluate(
         predictions.model,
     )
     labels, truth = targets(archive, [records[i] for i in chosen.image_ids], chosen.findings)
-    trial = trial_of(archive, BenchConfig(draws=draws))
     within = Context(
-        protocol, chosen.patient_ids, 0, draws, "made elsewhere", trial.test_reads if split == "test" else 0,
-        {"archive": archive.digest, "model": predictions.model}, archive.name, archive.phantom,
+        protocol, chosen.patient_ids, 0, draws, "made elsewhere", trial.test_reads,
+        {**trial.digests(None), "model": predictions.model}, archive.name, archive.phantom,
     )  # fmt: skip
     scored = Scored(predictions.model, "given predictions", chosen, labels, truth)
-    return Results(tuple(records_of(within, scored)), (scored,), (truth_note(scored),), None, trial)
+    notes = [truth_note(scored)]
+    if len(rows) < len(records):
+        notes.append(f"only {len(rows)} of the {len(records)} {split} images have a prediction")
+    return Results(tuple(records_of(within, scored)), (scored,), tuple(notes), None, trial)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
+import tapetum
 from tapetum.archive import Archive
 from tapetum.core.config import digest
 from tapetum.core.errors import DataError, LeakageError, UsageError
+from tapetum.core.store import file_digest
 from tapetum.core.types import Embeddings, ImageRecord, Predictions, Split
 from tapetum.learn import Model, PretrainConfig, embed
 from tapetum.learn.pretrain import candidates, targets
@@ -43,7 +48,12 @@ class Trial:
 
     Args:
         archive: its train and val patients are learned on. test_archive: tested; the same one for internal validation.
-        model: a checkpoint to test; None = train one by `config`.
+        config: how. model: a checkpoint to test; None = train one by `config`.
+        progress: called with images embedded and images in all.
+
+    Raises:
+        LeakageError: an image stands in both archives, a patient in two splits, or the model was trained on the archive
+            that is given as another one.
     """
 
     archive: Archive
@@ -61,6 +71,12 @@ class Trial:
                     f"{len(shared)} images stand in both archives, first {shared[0].source}",
                     "an external archive of other patients",
                     "tapetum audit OTHER_ARCHIVE",
+                )
+            if self.model is not None and self.model.parents.get("archive") == self.test_archive.digest:
+                raise LeakageError(
+                    f"the model was trained on {self.test_archive.name}, which is to be tested as a whole",
+                    "an archive that the model has not seen",
+                    "tapetum bench PROTOCOL ARCHIVE --model CKPT, which tests its test patients only",
                 )
         split = {r.patient_id: r.split for r in self.archive.records}
         crossing = [r.patient_id for r in self.archive.records if split[r.patient_id] != r.split]
@@ -81,10 +97,7 @@ class Trial:
         Raises:
             DataError: there are none.
         """
-        if self.external:
-            found = list(self.test_archive.records)
-        else:
-            found = list(self.archive.in_split(Split.TEST))
+        found = list(self.test_archive.records if self.external else self.archive.in_split(Split.TEST))
         if not found:
             raise DataError(f"{self.test_archive.name} has no images in {self.config.test_split}", "a test split")
         return found
@@ -124,6 +137,13 @@ class Trial:
         whole = self._embed(self.test_archive) if self.external else self.embeddings
         return whole.rows([r.image_id for r in self.test_records])
 
+    def test_embeddings_of(self, model: Model) -> Embeddings:
+        """Features of the tested images as this model sees them: anew where it trained towers of its own."""
+        if not model.towers or model is self.model:
+            return self.test_embeddings
+        embedder = model.embedder(threads=self.config.threads, cache=self.test_archive.cache / "onnx")
+        return embed(self.test_archive, embedder, image_ids=[r.image_id for r in self.test_records])
+
     def lateralities(self) -> list[str]:
         """Eyes of the tested images."""
         return [r.laterality.value for r in self.test_records]
@@ -135,6 +155,7 @@ class Trial:
             "test": self.test_archive.digest,
             "config": digest(self.config),
             "split": self.config.test_split if not self.external else "all",
+            "code": code_digest(),
         }
         return whole | ({"model": model.digest} if model else {})
 
@@ -155,6 +176,7 @@ class Trial:
         embedder = self.model.embedder(threads=self.config.threads, cache=archive.cache / "onnx")
         return embed(archive, embedder, progress=self.progress)
 
+
 @dataclass(frozen=True)
 class Scored:
     """Predictions with the truth beside them: what tables and pictures are made from.
@@ -171,6 +193,15 @@ class Scored:
     model: Model | None = None
 
 
+@functools.cache
+def code_digest() -> str:
+    """SHA-256 over the package's own sources, so that a number can be followed back to the code that made it."""
+    root, whole = Path(tapetum.__file__).parent, hashlib.sha256()
+    for file in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".toml")):
+        whole.update(f"{file.relative_to(root).as_posix()}\0{file_digest(file)}\n".encode())
+    return whole.hexdigest()
+
+
 def trial_of(
     archive: Archive,
     config: BenchConfig,
@@ -183,7 +214,12 @@ def trial_of(
 
     With `test_split=val` the validation patients become the test set, and a sixth of the training patients take their
     place, so that nothing is ever chosen on what is tested.
+
+    Raises:
+        UsageError: an unknown test_split, or the archive itself as the other archive. LeakageError: see `Trial`.
     """
+    if test is not None and test.digest == archive.digest:
+        raise UsageError(f"{test.name} is the archive itself", "another archive", "leave --test out")
     if config.test_split not in ("test", "val"):
         raise UsageError(f"test_split={config.test_split!r}", "test | val", "test_split=test")
     if test is None and config.test_split == "val":

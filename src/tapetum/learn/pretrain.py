@@ -84,7 +84,8 @@ def pretrain(
         A model in memory; `save` writes it.
 
     Raises:
-        DataError: too few images with a text, or embeddings of other encoders. UsageError: an unknown name in the config.
+        DataError: too few images with a text, or embeddings of other encoders.
+        UsageError: an unknown name in the config.
     """
     if config.unfreeze not in UNFREEZE:
         raise UsageError(f"unfreeze={config.unfreeze!r}", " | ".join(UNFREEZE), "unfreeze=none")

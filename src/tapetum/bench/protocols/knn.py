@@ -13,7 +13,9 @@ def knn(trial: Trial, *, shots: int = 0, k: int = 30) -> Results:
     """Supervised detection of every label name by weighted k nearest neighbours.
 
     Args:
-        shots: labelled training images per finding, 0 = all. k: neighbours that vote.
+        trial: what is learned on and tested.
+        shots: training images with, and as many without, each finding, 0 = all.
+        k: neighbours that vote.
 
     Source: own protocol around the adapter `knn`.
     Differs: patients, not images, are resampled; the operating point is fixed on validation patients.

@@ -13,7 +13,8 @@ def linear_probe(trial: Trial, *, shots: int = 0) -> Results:
     """Supervised detection of every label name by ridge regression on frozen features.
 
     Args:
-        shots: labelled training images per finding, 0 = all.
+        trial: what is learned on and tested.
+        shots: training images with, and as many without, each finding, 0 = all.
 
     Source: own protocol around the adapter `linear_probe`.
     Differs: patients, not images, are resampled; the operating point is fixed on validation patients.

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 
 from tapetum.bench.results import Results
-from tapetum.bench.rows import context
+from tapetum.bench.rows import alarm_notes, context
 from tapetum.bench.trial import Trial
-from tapetum.core.errors import DataError
+from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Spec
 from tapetum.core.types import Record
 from tapetum.learn import pretrain
@@ -20,18 +20,26 @@ from tapetum.score import mean_interval
 __all__ = ["retrieval"]
 
 
-def retrieval(trial: Trial, *, ks: tuple[int, ...] = (1, 5, 10), relevant: Literal["other patients", "own"] = "other patients") -> Results:
+def retrieval(
+    trial: Trial, *, ks: tuple[int, ...] = (1, 5, 10), relevant: Literal["other patients", "own"] = "other patients"
+) -> Results:
     """Recall at k of text→image and image→text on the test patients, beside what chance gives.
 
     Args:
+        trial: what is learned on and tested.
         ks: places to look at.
-        relevant: `other patients` = an item of another patient with an equal text answers (the same patient is excluded;
-            texts that no other patient shares are left out and counted); `own` = the image's own text or a text equal to
-            it answers, among all distinct texts (for archives where every text is different).
+        relevant: `other patients` = an item of another patient with an equal text answers (the same patient is
+            excluded; texts that no other patient shares are left out and counted); `own` = the query's own partner or
+            one with an equal text answers, among all of the test images (for archives where every text is different).
+
+    Raises:
+        DataError: fewer than two test images have a text. UsageError: another word for `relevant`.
 
     Source: own protocol; recall at k as in Radford et al., ICML 2021, arXiv 2103.00020.
     Differs: equal texts of several patients are all right answers; exact chance beside every value.
     """
+    if relevant not in ("other patients", "own"):
+        raise UsageError(f"relevant={relevant!r}", "'other patients' | 'own'", "retrieval(relevant='own')")
     model = trial.model or pretrain(trial.archive, trial.config, embeddings=trial.embeddings)
     pack = pack_of(trial.test_archive)
     mode = str(model.config.get("text", trial.config.text))
@@ -43,7 +51,7 @@ def retrieval(trial: Trial, *, ks: tuple[int, ...] = (1, 5, 10), relevant: Liter
     patients = [trial.test_records[i].patient_id for i in kept]
     unique, inverse = np.unique(words, return_inverse=True)
     text_vectors = model.encode_text([str(u) for u in unique])[inverse]
-    image_vectors = model.encode_image(trial.test_embeddings.features[kept])
+    image_vectors = model.encode_image(trial.test_embeddings_of(model).features[kept])
     similarity = image_vectors @ text_vectors.T
     within = context(trial, "retrieval", "penalty: inner patient folds of train", model)
     row = str(Spec.parse(str(model.config.get("task", "ridge"))))
@@ -56,15 +64,16 @@ def retrieval(trial: Trial, *, ks: tuple[int, ...] = (1, 5, 10), relevant: Liter
         for k in ks:
             interval = mean_interval(recall.hits[k], patients, rng=within.rng(), draws=trial.config.draws)
             whole = np.full(len(texts), np.nan)
-            whole[kept] = recall.hits[k]
+            whole[kept] = np.where(np.isnan(recall.hits[k]), np.nan, 1.0)  # counts the queries, not the hits
             records.append(within.record(row, "report-supervised", name, f"recall_at_{k}_score", interval, whole))
         notes.append(_line(name, recall, ks))
+    notes += alarm_notes(row, model)
     return Results(tuple(records), (), tuple(notes), None, trial)
 
 
 def _line(name: str, recall: Recall, ks: tuple[int, ...]) -> str:
     chance = ", ".join(f"R@{k} {recall.chance[k]:.3f}" for k in ks)
     return (
-        f"{name}: {recall.used} queries, {recall.left_out} left out (no other patient shares the text); "
+        f"{name}: {recall.used} queries, {recall.left_out} left out (none else has the text); "
         f"median rank {recall.median_rank:.0f}; chance: {chance}"
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from tapetum.bench.controls import control_records, negative_control
 from tapetum.bench.results import Results
-from tapetum.bench.rows import context, records_of, score, truth_note
+from tapetum.bench.rows import alarm_notes, context, of_model, records_of, score, truth_note
 from tapetum.bench.trial import Scored, Trial
-from tapetum.core.errors import DataError, UsageError
+from tapetum.core.errors import DataError, LeakageError, UsageError
 from tapetum.core.registry import Spec
 from tapetum.core.types import Predictions
 from tapetum.learn import pretrain
@@ -28,17 +29,24 @@ def zero_shot(
     """Detect findings by prompt, in two rows that are never mixed, with paired comparisons and a negative control.
 
     *Report-supervised*: the finding may be named in training reports. *Unseen finding*: a model of its own per finding,
-    trained without any image whose report names it, a synonym or a finer form; only that is zero-shot in the strict sense.
+    trained without any image whose report names it, a synonym or a finer form; only that is zero-shot in the strict
+    sense.
 
     Args:
-        shuffles: of the negative control, 0 = none. unseen: whether to train one model per finding without it.
+        trial: what is learned on and tested.
+        shuffles: of the negative control, 0 = none, else at least 2; 20 make p < 0.05 possible.
+        unseen: whether to train one model per finding without it.
         compare: further tasks of `learn/tasks`, each tested against the main one on the same draws of patients.
 
     With a given checkpoint only its own row is measured, since nothing is trained.
 
+    Raises:
+        UsageError: the checkpoint is an adapter. LeakageError: its thresholds were chosen on the patients to be tested.
+
     Source: own protocol; prompts per finding averaged as in FLAIR (Silva-Rodríguez et al., MedIA 2025).
     Differs: operating points from validation patients; intervals over patients; reports shuffled as a control.
     """
+    _refuse_thresholds_from_tested(trial)
     model = trial.model or pretrain(trial.archive, trial.config, embeddings=trial.embeddings)
     if model.aligner is None:
         raise UsageError("the model is an adapter and knows no words", "a model from `tapetum pretrain`")
@@ -46,25 +54,41 @@ def zero_shot(
     row = str(Spec.parse(str(model.config.get("task", "ridge"))))
     within = context(trial, "zero_shot", selection, model)
     main = score(trial, model, row, "report-supervised")
-    records, notes = records_of(within, main), [truth_note(main)]
+    records, notes = records_of(within, main), [truth_note(main), *alarm_notes(row, model)]
     scored, control = [main], None
-    if trial.model is None:
-        for task in compare:
-            other = dataclasses.replace(trial.config, task=task)
-            rival = score(
-                trial, pretrain(trial.archive, other, embeddings=trial.embeddings), str(Spec.parse(task)), main.supervision
+    if trial.model is not None:
+        if trial.model.parents.get("archive") != trial.archive.digest:
+            notes.append(
+                "the model was made from another archive: whether it saw these patients cannot be checked here"
             )
-            records += records_of(within, rival)
-            notes.append(_paired(trial, rival, main))
+        return Results(tuple(records), (main,), tuple(notes), None, trial)
+    for task in dict.fromkeys(str(Spec.parse(task)) for task in compare):
+        if task != row:
+            other = pretrain(trial.archive, dataclasses.replace(trial.config, task=task), embeddings=trial.embeddings)
+            rival = score(trial, other, task, main.supervision)
+            records += records_of(of_model(within, trial, other), rival)
+            notes += [_paired(trial, rival, main), *alarm_notes(task, other)]
             scored.append(rival)
-        if unseen:
-            strict = _unseen(trial, row)
-            records += records_of(within, strict, decisions=False)
-            scored.append(strict)
-        if shuffles:
-            control = negative_control(trial, main, shuffles)
-            records += control_records(within, control, main)
+    if unseen:
+        strict = _unseen(trial, row)
+        digests = {**within.digests, "model": strict.predictions.model}
+        records += records_of(dataclasses.replace(within, digests=digests), strict, decisions=False)
+        scored.append(strict)
+    if shuffles:
+        control = negative_control(trial, main, shuffles)
+        records += control_records(within, control, main)
     return Results(tuple(records), tuple(scored), tuple(notes), control, trial)
+
+
+def _refuse_thresholds_from_tested(trial: Trial) -> None:
+    model, archive = trial.model, trial.archive
+    if model is None or trial.external or trial.config.test_split != "val" or model.operating is None:
+        return
+    if model.parents.get("archive") == archive.digest:
+        raise LeakageError(
+            "the model's thresholds were chosen on the validation patients, which are to be tested", "test_split=test",
+            "leave --model out: then a model is made whose thresholds come from other patients",
+        )  # fmt: skip
 
 
 def _paired(trial: Trial, rival: Scored, main: Scored) -> str:
@@ -80,20 +104,23 @@ def _paired(trial: Trial, rival: Scored, main: Scored) -> str:
 
 def _unseen(trial: Trial, row: str) -> Scored:
     """One model per finding, each trained without it; their columns side by side."""
-    columns: list[Scored] = []
+    columns, digests = list[Scored](), list[str]()
     for finding in trial.findings:
         config = dataclasses.replace(trial.config, leave_out=(finding,))
         try:
             model = pretrain(trial.archive, config, embeddings=trial.embeddings)
         except DataError as error:
-            raise DataError(f"without {finding!r} too little is left to train on: {error.found}", "unseen=False") from error
+            raise DataError(
+                f"without {finding!r} too little is left to train on: {error.found}", "unseen=False"
+            ) from error
         columns.append(score(trial, model, row, "unseen finding", [finding]))
+        digests.append(model.digest)
     first = columns[0].predictions
     logits = np.concatenate([c.predictions.logits for c in columns], axis=1)
     together = Predictions(
         first.image_ids, first.patient_ids, first.lateralities, tuple(trial.findings), logits,
-        np.full(logits.shape, np.nan), np.full(len(columns), np.nan), "one model per finding",
+        np.full(logits.shape, np.nan), np.full(len(columns), np.nan),
+        f"one per finding, {hashlib.sha256(''.join(digests).encode()).hexdigest()[:16]}",
     )  # fmt: skip
     labels = np.concatenate([c.labels for c in columns], axis=1)
     return Scored(row, "unseen finding", together, labels, columns[0].truth)
-
