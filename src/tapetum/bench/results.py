@@ -144,7 +144,8 @@ def read_records(path: Path) -> list[Record]:
         for line in path.read_text(encoding="utf-8").splitlines():
             raw: dict[str, Any] = json.loads(line)
             interval: dict[str, Any] = raw["interval"]
-            raw["interval"] = Interval(**{k: math.nan if v is None else v for k, v in interval.items()})
+            known: dict[str, Any] = {k: math.nan if v is None else v for k, v in interval.items()}
+            raw["interval"] = Interval(**known)
             raw["seeds"] = tuple(raw["seeds"])
             found.append(Record(**raw))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
