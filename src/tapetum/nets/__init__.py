@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from tapetum.core.registry import Family, Spec
 from tapetum.nets.encoders import Encoder
 from tapetum.nets.spec import EncoderSpec, TextSpec, state_digest
@@ -49,4 +51,10 @@ def build_text_encoder(spec: str | Spec) -> TextEncoder:
         >>> build_text_encoder("tiny(dim=8)")(["drusen"]).shape
         torch.Size([1, 8])
     """
+    return _text_encoder(str(Spec.parse(spec) if isinstance(spec, str) else spec))
+
+
+@functools.lru_cache(maxsize=4)
+def _text_encoder(spec: str) -> TextEncoder:
+    """Built once per process: it is frozen, deterministic and asked for by every prediction."""
     return Family("tapetum.nets.text").build(spec)()
