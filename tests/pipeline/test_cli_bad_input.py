@@ -74,7 +74,9 @@ def test_item_is_quarantined_and_the_rest_taken(export, case):
 
 
 def test_one_patient_number_for_two_people_is_quarantined(export):
-    (export / "clinic.csv").write_text("file,patient,eye,sex,report\n0.png,p0,OD,F,text\n1.png,p0,OS,M,text\n2.png,p2,OS,M,text\n")
+    (export / "clinic.csv").write_text(
+        "file,patient,eye,sex,report\n0.png,p0,OD,F,text\n1.png,p0,OS,M,text\n2.png,p2,OS,M,text\n"
+    )
     done = ingest(export)
     assert done.exit_code == 3
     assert "row 2" in done.stderr

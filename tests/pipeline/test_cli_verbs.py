@@ -131,7 +131,9 @@ def test_bench_of_a_checkpoint_on_another_archive(made, tmp_path):
 
 
 def test_search_by_words_and_by_image(made):
-    found = told(call("search", made.archive(), "--model", made.model(), "--text", "drusen", "-k", "3", "--json"))["hits"]
+    found = told(call("search", made.archive(), "--model", made.model(), "--text", "drusen", "-k", "3", "--json"))[
+        "hits"
+    ]
     assert len(found) == 3
     assert found[0]["score"] >= found[1]["score"] >= found[2]["score"]
     image = made.clinic() / "images" / "000001.jpg"
@@ -196,7 +198,7 @@ def test_dry_run_writes_nothing(made, tmp_path, verb, monkeypatch):
         (["pretrain", "ARCHIVE", "--out", "OUT", "taks=ridge"], "unknown key 'taks'"),
         (["pretrain", "ARCHIVE", "--out", "OUT", "seed=x"], "seed='x' has the wrong type"),
         (["pretrain", "ARCHIVE", *TOWERS], "--out is missing"),
-        (["pretrain", "ARCHIVE", "--out", "OUT", TOWERS[0], "task=rigde"], "unknown name 'rigde'"),
+        (["pretrain", "ARCHIVE", "--out", "OUT", *TOWERS, "task=rigde"], "unknown name 'rigde'"),
         (["pretrain"], "0 inputs"),
         (["audit", "a", "b"], "2 inputs (a b)"),
         (["audit", "ARCHIVE", "seed=3"], "audit takes no settings"),

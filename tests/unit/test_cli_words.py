@@ -102,7 +102,9 @@ def test_verbs_are_short():
     for command in app.registered_commands:
         source = Path(inspect.getsourcefile(verbs)).read_text(encoding="utf-8")
         name = command.callback.__name__
-        body = source.partition(f"def {'list_' if name == 'list' else name}(")[2].partition('"""')[2].partition('"""')[2]
+        body = (
+            source.partition(f"def {'list_' if name == 'list' else name}(")[2].partition('"""')[2].partition('"""')[2]
+        )
         lines = [line for line in body.partition("\n\n\n")[0].splitlines() if line.strip()]
         assert len(lines) <= 15, name
 
@@ -145,19 +147,27 @@ def test_main_sets_the_environment_before_torch(monkeypatch, capsys):
 
     from tapetum.cli import main
 
-    for name in ("OMP_WAIT_POLICY", "HF_HUB_OFFLINE"):
+    names = ("OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS", "HF_HUB_OFFLINE")
+    for name in names:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "argv", ["tapetum", "--version"])
     with pytest.raises(SystemExit):
         main()
-    assert (os.environ["OMP_WAIT_POLICY"], os.environ["HF_HUB_OFFLINE"]) == ("PASSIVE", "1")
+    assert [os.environ[name] for name in names] == ["PASSIVE", "1", "1"]
     assert capsys.readouterr().out.count(".") == 2
 
 
 def test_all_verbs_are_there():
     known = set(typer.main.get_command(app).commands)
     assert known == {
-        "phantom", "ingest", "audit", "embed", "pretrain", "adapt", "predict", "bench", "search", "card", "verify", "demo",
-        "list", "doctor",
+        "phantom", "ingest", "audit", "embed", "pretrain", "adapt", "predict", "bench", "search", "card", "verify",
+        "demo", "list", "doctor",
     }  # fmt: skip
+
+
+def test_the_reference_page_is_current():
+    from tapetum.cli.page import cli_page
+
+    page = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+    assert page.read_text(encoding="utf-8") == cli_page(), "write it anew with tapetum.cli.page.cli_page"

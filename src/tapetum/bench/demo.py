@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tapetum.archive import Archive, IngestConfig, audit, ingest, open_archive
 from tapetum.bench.results import Results
 from tapetum.bench.run import run_bench
@@ -29,7 +31,8 @@ from tapetum.phantom import ClinicConfig, make_clinic, phantom_sheet
 
 LABELLED = "labelled.csv"
 MADE = "demo.json"
-_FEWEST = 5  # images with a finding, in train and in test, below which it is not measured
+_FEWEST = 10  # images with a finding, in train and in test, below which it is not measured
+_MEASURED = (Split.TRAIN, Split.TEST)
 Say = Callable[[str], None]
 
 
@@ -151,17 +154,18 @@ def add_truth(clinic: Path) -> Path:
 
 
 def enough(archive: Archive, fewest: int = _FEWEST) -> tuple[str, ...]:
-    """Findings with at least `fewest` images with and without it among the training and among the test images."""
+    """Findings with `fewest` images with and without them in train and in test; of equal columns only the first.
+
+    Counts alone decide, no score; all label names where no finding is that frequent.
+    """
     names = archive.label_names
-    kept = set(names)
-    for split in (Split.TRAIN, Split.TEST):
-        labels = archive.labels(names, image_ids=[r.image_id for r in archive.in_split(split)])
-        kept &= {
-            n
-            for n, column in zip(names, labels.T, strict=True)
-            if fewest <= (column == 1).sum() <= (column == 0).sum() * 20
-        }
-    return tuple(name for name in names if name in kept) or names
+    labels = {s: archive.labels(names, image_ids=[r.image_id for r in archive.in_split(s)]) for s in _MEASURED}
+    kept: dict[bytes, str] = {}
+    for column, name in enumerate(names):
+        truth = [labels[s][:, column] for s in _MEASURED]
+        if all(min((t == 1).sum(), (t == 0).sum()) >= fewest for t in truth):
+            kept.setdefault(np.concatenate(truth).tobytes(), name)
+    return tuple(kept.values()) or names
 
 
 def _archive(out: Path, config: DemoConfig, clock: _Clock) -> Archive:

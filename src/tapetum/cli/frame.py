@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tapetum.cli.listing import SETTINGS, settings_text
 from tapetum.cli.words import C, Words, sort_words
 from tapetum.core.errors import TapetumError, UsageError
 
@@ -158,13 +159,14 @@ def verb(metavar: str, fewest: int = 1, most: int | None = 1) -> Callable[[Calla
             p.replace(annotation=typing.get_type_hints(function, include_extras=True)[p.name])
             for p in list(inspect.signature(function).parameters.values())[1:]
         ]
-        argument = typer.Argument(metavar=f"{metavar} [recipe.toml] [key=value …]".strip(), show_default=False)
+        shown = f"{metavar} [recipe.toml] [key=value …]" if name in SETTINGS else metavar or "(nothing)"
+        argument = typer.Argument(metavar=shown.strip(), show_default=False)
         listed = Annotated[list[str] | None, argument]
 
         def command(words: list[str] | None = None, **options: Any) -> None:
             common = {key: options.pop(key) for key in _COMMON}
             if common["threads"]:
-                os.environ["OMP_NUM_THREADS"] = str(common["threads"])
+                os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(common["threads"]))
             if common["smoke"]:
                 from tapetum.cli.smoke import smoke
 
@@ -198,8 +200,6 @@ class VerbCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The usual page, then the settings with their defaults."""
         super().format_help(ctx, formatter)
-        from tapetum.cli.listing import settings_text
-
         typer.echo(settings_text(str(self.name)), nl=False)
 
 
@@ -240,8 +240,10 @@ class Verbs(TyperGroup):
 
 def main() -> None:
     """The `tapetum` command."""
-    # Before torch is loaded: spinning OpenMP threads cost a factor of five on a busy machine.
+    # Before torch and numpy are loaded. Threads that spin while they wait cost a factor of five to eight on a busy
+    # machine: OpenMP can be told to sleep, OpenBLAS cannot, and at this size one core does it as well (--threads N).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from tapetum.cli.verbs import app
 
@@ -263,8 +265,6 @@ def free_memory_mib() -> float:
 
 
 def _check(name: str, words: Words, metavar: str, fewest: int, most: int | None) -> None:
-    from tapetum.cli.listing import SETTINGS
-
     inputs = words.inputs
     if name not in SETTINGS and (words.settings or words.recipe):
         raise UsageError(f"{name} takes no settings, found {(*words.settings, words.recipe)[0]}", metavar or "none")
