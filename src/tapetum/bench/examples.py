@@ -22,7 +22,7 @@ from tapetum.learn.pairs import image_text, report_findings
 
 SIDE, SMALL = 224, 168  # pixels of a picture on the page
 QUALITY = 80
-TEXTS_AT_MOST = 400  # distinct reports that are encoded for the search by image
+TEXTS_AT_MOST = 250  # distinct reports that are encoded for the search by image
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def overlay(grid: Float[np.ndarray, "g w"], shown: UInt8[np.ndarray, "s s 3"]) -
     Dark places (the surround of a fundus photograph) take no colour and no part in the scale.
     """
     height, width = shown.shape[:2]
-    fine = cv2.resize(np.asarray(grid, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    fine = cv2.resize(np.asarray(grid, np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     bright = _field_of(shown)
     inside = fine[bright] if bright.any() else fine.ravel()
     middle, top = float(np.median(inside)), float(inside.max())

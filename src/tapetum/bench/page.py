@@ -78,7 +78,7 @@ def page(results: Results) -> str:
     ]
     body = "\n".join(p for p in parts if p)
     title = _title(first)
-    return document(title, _head(title, results, first) + contents(body), body, _foot(first))
+    return document(title, _head(title, results, first) + contents(body), body, _foot(results, first))
 
 
 def display_name(finding: str, *, pack: Pack | None) -> str:
@@ -163,7 +163,8 @@ def _tiles(results: Results, first: Record | None) -> str:
             found = macro[0].interval
             bounds = f"[{found.low:.3f}, {found.high:.3f}]"
             tiles.append((f"{found.estimate:.3f}", f"macro AUROC {bounds}, {supervision}"))
-    tiles.append((str(first.images), f"test images of {first.patients} patients"))
+    images, patients = _counts(results)
+    tiles.append((str(images), f"test images of {patients} patients"))
     if results.scored:
         main = results.scored[0]
         tiles.append((str(len(measurable(main))), f"of {len(main.predictions.findings)} findings can be measured"))
@@ -171,6 +172,17 @@ def _tiles(results: Results, first: Record | None) -> str:
         tiles.append(("holds" if results.control.holds else "DOES NOT HOLD", "negative control"))
     shown = "".join(f'<div class="tile"><b>{text(value)}</b><span>{text(what)}</span></div>' for value, what in tiles)
     return f'<div class="tiles">{shown}</div>'
+
+
+def _counts(results: Results) -> tuple[int, int]:
+    """Images and patients of the test set, as far as any record counts them."""
+    if results.scored:
+        p = results.scored[0].predictions
+        return len(p.image_ids), len(set(p.patient_ids))
+    if results.trial is not None:
+        records = results.trial.test_records
+        return len(records), len({r.patient_id for r in records})
+    return max((r.images for r in results.records), default=0), max((r.patients for r in results.records), default=0)
 
 
 def _done(results: Results, first: Record | None) -> str:
@@ -260,15 +272,15 @@ def _notes(results: Results) -> list[str]:
     return lines
 
 
-def _foot(first: Record | None) -> str:
+def _foot(results: Results, first: Record | None) -> str:
     on = ""
     if first is not None:
-        on = (
-            f" Measured on {text(first.data)}, {first.images} images of {first.patients} patients, and on nothing else."
-        )
+        images, patients = _counts(results)
+        on = f" Measured on {text(first.data)}, {images} images of {patients} patients, and on nothing else."
     return (
         f'<p class="soft">{text(INTENDED_USE)}{on} Not for other cameras, modalities or people than those tested. '
-        f"Written by tapetum {text(package_version())}. With <code>--out</code> all numbers are kept as <code>records.jsonl</code>.</p>"
+        f"Written by tapetum {text(package_version())}. Saved results keep all numbers as <code>records.jsonl</code>."
+        "</p>"
     )
 
 

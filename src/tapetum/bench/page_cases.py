@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tapetum.bench.examples import (
+    TEXTS_AT_MOST,
     Case,
     HeatCase,
     Pictures,
@@ -70,7 +71,8 @@ def search_section(
             "<h3>From an image to words</h3>",
             paragraph(
                 f"The reports of other patients that fit an image best. The images are {rule}: chosen before anything "
-                "was scored. A report of the same patient is never offered."
+                "was scored. A report that only the same patient has is never offered; at most "
+                f"{TEXTS_AT_MOST} different reports are searched."
             ),
             *(_asked(case, hits) for case, hits in asked),
         ]

@@ -139,7 +139,10 @@ def _table_notes(records: Sequence[Record], rows: Sequence[Sequence[str]], undef
         parts.append(
             paragraph(f"† fewer than {FEW} images on one side: read the interval as wider than it looks.", "soft")
         )
-    if undefined:
+    if undefined and not rows and all(r.metric.startswith("recall_at") for r in records):
+        words = "No query could be asked: no two patients of the test set share a text. Ask with relevant='own'."
+        parts.append(paragraph(words, "warn"))
+    elif undefined:
         listed = ", ".join(undefined)
         parts.append(
             f'<details class="soft"><summary>{len(undefined)} findings cannot be measured here: the test set has no '
@@ -175,7 +178,8 @@ def roc_section(results: Results, name: Names) -> str:
     legend = f'<span class="key k1"></span>{text(main.row)}, {text(main.supervision)} '
     if strict is not None:
         legend += '&emsp;<span class="key k2 kd"></span>the same, unseen finding '
-    legend += "&emsp;○ at the threshold chosen on validation patients"
+    if not np.isnan(main.predictions.thresholds).all():
+        legend += f"&emsp;○ at the threshold {'chosen on validation patients' if main.model else 'that was given'}"
     more = f"The {PANELS} findings with most positives of {len(columns)}." if len(columns) > PANELS else ""
     return section(
         "roc", "ROC curves", f'<p class="soft">{legend}</p>', paragraph(more, "soft") if more else "",
@@ -222,11 +226,12 @@ def reliability_section(results: Results, name: Names) -> str:
         panels.append(figure(reliability_panel(f"Reliability of {name(finding)}", after, before), caption))
     if not panels:
         return ""
+    fitted = "calibrated on validation patients" if main.model else "the probabilities as given"
     return section(
         "reliability",
         "Are the probabilities honest?",
-        '<p class="soft"><span class="key k1"></span>calibrated on validation patients (dots: bins of about equal '
-        'size) &emsp;<span class="key k2 kd"></span>before: the logistic of the raw score. On the diagonal, what is '
+        f'<p class="soft"><span class="key k1"></span>{fitted} (dots: bins of about equal size) '
+        '&emsp;<span class="key k2 kd"></span>before: the logistic of the raw score. On the diagonal, what is '
         "stated is what is observed. Bars are Wilson intervals and take images as independent: too narrow where both "
         "eyes are in.</p>",
         f'<div class="grid">{"".join(panels)}</div>',
@@ -264,14 +269,16 @@ def operating_section(results: Results, name: Names) -> str:
     if not rows:
         return ""
     operating = main.model.operating if main.model else None
-    wanted = f" for a sensitivity of {operating.sensitivity:g} there" if operating else ""
+    origin = "Thresholds came with the predictions"
+    if operating:
+        origin = f"Thresholds were chosen on validation patients for a sensitivity of {operating.sensitivity:g} there"
     heads = ["finding", "threshold", *(head_of(m) for m in AT_THRESHOLD[:4])]
     return section(
         "operating",
         "Operating points",
         paragraph(
-            f"Thresholds were chosen on validation patients{wanted} and then left alone; this is what they give on the "
-            "test patients. Predictive values hold at the share of positives of this test set only."
+            f"{origin} and were then left alone; this is what they give on the test patients. Predictive values hold "
+            "at the share of positives of this test set only."
         ),
         table(heads, rows),
     )
