@@ -70,8 +70,8 @@ def shuffle_between_patients(pairs: Pairs, rng: np.random.Generator) -> Pairs:
     patients. To forbid that would tilt the control below 0.5, since then the true text is the one that never comes:
     0.47 on average, measured with 120 patients of a toy clinic, where this way gives 0.50.
 
-    A patient takes the other's texts image by image; where the other has fewer, from the first again, where it has more,
-    the last are left out. So each text occurs as often as before where all patients have equally many images.
+    A patient takes the other's texts image by image; where the other has fewer, from the first again, where it has
+    more, the last are left out: each text occurs as often as before where all patients have equally many images.
 
     Raises:
         DataError: there is one patient only.
