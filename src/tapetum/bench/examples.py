@@ -22,6 +22,7 @@ from tapetum.learn.pairs import image_text, report_findings
 
 SIDE, SMALL = 224, 168  # pixels of a picture on the page
 QUALITY = 80
+DARK_PATCH = 0.25  # share of bright pixels below which a patch shows the surround
 TEXTS_AT_MOST = 250  # distinct reports that are encoded for the search by image
 
 
@@ -149,13 +150,15 @@ def heat_cases(scored: Scored, columns: Sequence[int], pictures: Pictures) -> li
 def overlay(grid: Float[np.ndarray, "g w"], shown: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
     """A heat-map over a grey picture: no colour at the picture's median and below, full colour at its highest patch.
 
-    Dark places (the surround of a fundus photograph) take no colour and no part in the scale.
+    Dark patches (the surround of a fundus photograph) take no colour and no part in the scale.
     """
     height, width = shown.shape[:2]
-    fine = cv2.resize(np.asarray(grid, np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     bright = _field_of(shown)
-    inside = fine[bright] if bright.any() else fine.ravel()
-    middle, top = float(np.median(inside)), float(inside.max())
+    share = cv2.resize(bright.astype(np.float32), grid.shape[::-1], interpolation=cv2.INTER_AREA)
+    light = share > DARK_PATCH if (share > DARK_PATCH).any() else np.ones_like(bright, shape=grid.shape)
+    middle, top = float(np.median(grid[light])), float(grid[light].max())
+    quiet = np.where(light, grid, middle).astype(np.float32)
+    fine = cv2.resize(quiet, (width, height), interpolation=cv2.INTER_CUBIC)
     heat = np.clip((fine - middle) / max(top - middle, 1e-12), 0, 1) * bright
     colour = cv2.applyColorMap((255 * (0.25 + 0.75 * heat)).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
     grey = np.repeat(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
