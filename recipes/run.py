@@ -1,7 +1,7 @@
 """Run recipes on the real public images and write docs/reference/results.md: numbers only, with their command and time.
 
-    python recipes/run.py [NAME …]        run them (all by default) and write the page
-    python recipes/run.py --check [NAME]  run them and compare with the committed page, within each recipe's tolerance
+python recipes/run.py [NAME …]        run them (all by default) and write the page
+python recipes/run.py --check [NAME]  run them and compare with the committed page, within each recipe's tolerance
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ questions: only the second, where no training text named the finding, is zero-sh
 def main(arguments: list[str]) -> int:
     """Run, then write or compare."""
     check = "--check" in arguments
-    names = [a for a in arguments if not a.startswith("-")] or sorted(p.stem for p in Path(__file__).parent.glob("*.toml"))
+    names = [a for a in arguments if not a.startswith("-")] or sorted(
+        p.stem for p in Path(__file__).parent.glob("*.toml")
+    )
     parts = existing()
     failed = 0
     for name in names:
@@ -51,7 +53,9 @@ def main(arguments: list[str]) -> int:
         else:
             parts[name] = text
     if not check:
-        PAGE.write_text(HEAD + "".join(f"\n{MARK.format(name=n)}\n{t}" for n, t in sorted(parts.items())), encoding="utf-8")
+        PAGE.write_text(
+            HEAD + "".join(f"\n{MARK.format(name=n)}\n{t}" for n, t in sorted(parts.items())), encoding="utf-8"
+        )
     return 1 if failed else 0
 
 

@@ -19,7 +19,8 @@ CONFIGS = {"pretrain": PretrainConfig, "adapt": AdaptConfig, "bench": BenchConfi
 
 def _runner():
     spec = importlib.util.spec_from_file_location("recipes_run", ROOT / "recipes" / "run.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -38,7 +39,8 @@ def test_recipe(path: Path) -> None:
 
 def test_estimates_are_read_from_a_table() -> None:
     runner = _runner()
-    table = "  macro       1001   400  0.861 [0.83, 0.89]\n  glaucoma  1001 40  0.9 [0.8, 1.0]\n  text → image: recall 0.125 [0.1, 0.2]\n"
+    table = "  macro       1001   400  0.861 [0.83, 0.89]\n  glaucoma  1001 40  0.9 [0.8, 1.0]\n"
+    table += "  text → image: recall 0.125 [0.1, 0.2]\n"
     assert runner.estimates(table) == [("macro", 0.861), ("text → image", 0.125)]
 
 

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 
 
 @contextlib.contextmanager
-def new_artefact(path: Path, meta: Meta) -> Iterator[Path]:
+def new_artefact(path: Path, meta: Meta) -> Generator[Path]:
     """Yield a fresh folder to fill; on a clean exit it gets its `meta.json` and takes the place of `path`.
 
     An exception inside leaves `path` as it was. What stood at `path` is replaced only if it is an artefact of the same

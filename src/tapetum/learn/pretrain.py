@@ -49,7 +49,7 @@ class PretrainConfig:
     encoders: str = DEFAULT
     text_encoder: str = "minilm"
     task: str = "ridge"
-    text: str = "report"
+    text: str = "findings"
     prompt_set: str = "grades"
     leave_out: tuple[str, ...] = ()
     unfreeze: str = "none"

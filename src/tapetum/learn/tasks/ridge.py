@@ -23,11 +23,11 @@ class Ridge:
         folds: number of inner patient folds.
 
     Source: Hoerl and Kennard, Technometrics 1970 (ridge). Differs: dual form; the targets are text embeddings; the
-    penalty is chosen by how well each distinct text separates its own held-out images from the others (mean AUROC).
+    penalty is chosen by how well each distinct text separates its own held-out images from the others (AUROC).
     """
 
     power: float = 0.5
-    shrinkage: float = 0.1
+    shrinkage: float = 0.01
     penalty: float = 0.0
     folds: int = 4
 
