@@ -262,11 +262,13 @@ def test_search_by_image_never_offers_the_patients_own_report(results: Results) 
 def test_a_model_without_weights_per_feature_has_no_heat_maps_and_says_so(results: Results) -> None:
     main = results.scored[0]
     assert main.model is not None
+    assert results.trial is not None
+    adapter = KNN(k=3).fit(results.trial.test_embeddings.features, np.nan_to_num(main.labels))
     adapted = dataclasses.replace(
-        main.model, aligner=None, adapter_spec="knn()", adapter=KNN(), findings=CONFIG.findings
+        main.model, aligner=None, adapter_spec="knn(k=3)", adapter=adapter, findings=CONFIG.findings
     )
     html = page(dataclasses.replace(results, scored=(dataclasses.replace(main, model=adapted),)))
-    assert "No heat-maps: knn() has no weight per feature" in html
+    assert "No heat-maps: knn(k=3) has no weight per feature" in html
     assert '<section id="failures">' in html
 
 

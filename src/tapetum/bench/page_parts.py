@@ -97,4 +97,4 @@ def case_card(case: Case, name: str, *, about: str = "") -> str:
 
 def identity(case: Case) -> str:
     """Enough to find the image in the archive, and no more: no patient and no file name."""
-    return f'<span class="soft">image <code>{text(case.image_id[:8])}</code> · {text(case.eye)}</span>'
+    return f'<span class="who">image <code>{text(case.image_id[:8])}</code> · {text(case.eye)}</span>'
