@@ -1,1 +1,32 @@
-"""Puts this folder on the path, so that tests of every kind share `toys`."""
+"""Puts this folder on the path, so that tests of every kind share `toys`; the toy clinic, made once."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def toy_archive(tmp_path_factory):
+    """120 labelled images of 60 patients; nobody may write into it but the cache and the count of readings."""
+    from toys import COLOURS, clinic
+
+    return clinic(tmp_path_factory.mktemp("clinic") / "toy", labels={name: name for name in COLOURS})
+
+
+@pytest.fixture(scope="session")
+def toy_embeddings(toy_archive):
+    from toys import ENCODER
+
+    from tapetum.learn import embed
+
+    return embed(toy_archive, ENCODER, threads=1)
+
+
+@pytest.fixture(scope="session")
+def toy_model(toy_archive, toy_embeddings):
+    from toys import ENCODER, TEXT
+
+    from tapetum.learn import PretrainConfig, pretrain
+
+    config = PretrainConfig(encoders=ENCODER, text_encoder=TEXT, prompt_set="name", threads=1)
+    return pretrain(toy_archive, config, embeddings=toy_embeddings)

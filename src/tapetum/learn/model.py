@@ -89,7 +89,7 @@ class Model:
         """Write the checkpoint: `model.safetensors`, `config.json`, `preprocessor_config.json`, model card."""
         meta = Meta("checkpoint", parents=dict(self.parents), config=dict(self.config), seed=self.config.get("seed"))
         with new_artefact(out, meta) as folder:
-            save_file({k: np.ascontiguousarray(v) for k, v in self._arrays().items()}, folder / "model.safetensors")
+            save_file({k: np.asarray(v, order="C") for k, v in self._arrays().items()}, folder / "model.safetensors")
             whole = {**self._describe(), "digest": self.digest, "log": self.log, "training": dict(self.config)}
             _write_json(folder / "config.json", whole)
             preprocess = [p.as_dict() for p in self.embedder().preprocess]
