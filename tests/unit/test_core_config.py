@@ -74,3 +74,18 @@ def test_digest_tells_settings_apart():
     assert digest(Toy()) == digest(Toy(seed=0))
     assert len({digest(t) for t in (Toy(), Toy(seed=1), Toy(name="y"), Toy(out=Path("a")), Toy(sizes=(1, 2)))}) == 5
     assert len(digest(Toy())) == 64
+
+
+def test_text_fields_keep_what_was_typed():
+    assert load(Toy, "t", None, ["name=1.10"]).name == "1.10"
+    assert load(Toy, "t", None, ["name=1e3"]).name == "1e3"
+    assert load(Toy, "t", None, ["name=None"]).name == "None"
+
+
+def test_a_recipe_that_is_no_text_is_refused_in_words(tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="not TOML"):
+        load(Toy, "t", recipe)
+    with pytest.raises(UsageError, match="no recipe"):
+        load(Toy, "t", tmp_path)

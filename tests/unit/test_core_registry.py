@@ -146,3 +146,9 @@ def test_parse_never_calls_eval():
         n.func.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
     }
     assert not called & {"eval", "exec", "compile"}
+
+
+@pytest.mark.parametrize("text", ["f(k={[1]: 2})", "f(k=\ud800)", "f(**{'a': 1})", "(" * 300])
+def test_strange_specs_are_refused_in_words(text):
+    with pytest.raises(UsageError):
+        Spec.parse(text)

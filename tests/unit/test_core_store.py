@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -149,3 +150,39 @@ def test_read_meta_says_what_is_wrong(tmp_path):
 def test_the_command_line_names_no_folder(monkeypatch):
     monkeypatch.setattr(store.sys, "argv", ["/somewhere/deep/tapetum", "embed", "clinic.tap"])
     assert store.command_line() == "tapetum embed clinic.tap"
+
+
+def test_an_artefact_of_another_kind_is_never_replaced(tmp_path):
+    place = tmp_path / "a"
+    with new_artefact(place, Meta("archive")) as folder:
+        (folder / "x").write_text("images")
+    with pytest.raises(ArtefactError, match="kind 'archive'"), new_artefact(place, Meta("records")):
+        pass
+    assert (place / "x").read_text() == "images"
+
+
+def test_a_failed_swap_brings_the_old_one_back(tmp_path, monkeypatch):
+    place = tmp_path / "a"
+    with new_artefact(place, Meta("records")) as folder:
+        (folder / "x").write_text("old")
+    real, calls = os.replace, []
+
+    def failing(source, target):
+        calls.append(source)
+        if Path(target) == place and Path(source).suffix == ".part":
+            raise OSError("no room")
+        return real(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="no room"), new_artefact(place, Meta("records")) as folder:
+        (folder / "x").write_text("new")
+    assert calls
+    assert (place / "x").read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
+
+
+@pytest.mark.parametrize("raw", ["[]", '"text"', '{"kind": "records", "schema": 1, "colour": 3}', "{"])
+def test_a_strange_meta_is_refused_in_words(tmp_path, raw):
+    (tmp_path / "meta.json").write_text(raw)
+    with pytest.raises(ArtefactError):
+        read_meta(tmp_path, "records")
