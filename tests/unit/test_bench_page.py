@@ -30,6 +30,7 @@ EVIL = '<script>alert(1)</script> & "quoted"'
 CONFIG = BenchConfig(
     encoders="tiny(size=64, dim=16)",
     text_encoder="tiny(dim=64)",
+    text="report",
     findings=("drusen", "cataract"),
     draws=20,
     threads=1,

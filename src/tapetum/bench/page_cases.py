@@ -23,6 +23,12 @@ from tapetum.knowledge import Pack, prompts
 from tapetum.learn import Model
 
 FINDINGS, SEARCHED = 6, 4  # findings that are shown with pictures, and searched for
+# what stands for an image in training, see `learn.pairs.image_text`
+WORDS = {
+    "report": "whole reports",
+    "eye": "the sentences of reports on one eye",
+    "findings": "names of the findings that reports affirm",
+}
 Names = Callable[[str], str]
 
 
@@ -67,12 +73,13 @@ def search_section(
         parts.append(paragraph(f"No search by image: {error.found}.", "soft"))
     if asked:
         rule = "the first by image id whose report affirms a finding" if pack else "the first by image id"
+        words = WORDS[str(model.config.get("text", "report"))]
         parts += [
             "<h3>From an image to words</h3>",
             paragraph(
-                f"The reports of other patients that fit an image best. The images are {rule}: chosen before anything "
-                "was scored. A report that only the same patient has is never offered; at most "
-                f"{TEXTS_AT_MOST} different reports are searched."
+                f"The words of other patients that fit an image best: {words}. The images are {rule}: chosen before "
+                "anything was scored. Words that only the same patient has are never offered; at most "
+                f"{TEXTS_AT_MOST} different texts are searched."
             ),
             *(_asked(case, hits) for case, hits in asked),
         ]
@@ -147,7 +154,7 @@ def _asked(case: Case, hits: list[TextHit]) -> str:
         style = "good" if hit.same or hit.shared else "warn"
         items.append(f'<li><span class="tag {style}">{text(verdict)}</span>{report(hit.text, 320)}</li>')
     picture = image(case.picture, f"image {case.image_id[:8]}, eye {case.eye}")
-    own = f"<b>Its own report</b>{report(case.report, 320)}<b>Nearest reports of others</b><ol>{''.join(items)}</ol>"
+    own = f"<b>Its own words</b>{report(case.report, 320)}<b>Nearest words of others</b><ol>{''.join(items)}</ol>"
     return (
         f'<div class="asked"><figure>{picture}<figcaption>{identity(case)}</figcaption></figure><div>{own}</div></div>'
     )
