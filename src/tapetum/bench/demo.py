@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from tapetum.archive import Archive, IngestConfig, audit, ingest, open_archive
+from tapetum.bench.demo_picture import results_picture
+from tapetum.bench.measures import MACRO
 from tapetum.bench.results import Results
 from tapetum.bench.run import run_bench
-from tapetum.bench.trial import BenchConfig
+from tapetum.bench.trial import BenchConfig, code_digest
 from tapetum.core.config import digest
 from tapetum.core.store import atomic_write, package_version
 from tapetum.core.types import Split
@@ -63,30 +65,15 @@ class Demo:
     """What the demonstration made and measured.
 
     Attributes:
-        pictures: files for people to look at. seconds: of each stage.
+        page: the report. pictures: files for people to look at. table: the main numbers, side by side.
+        numbers: the same for programs. seconds: of each stage; those of an earlier run where nothing had to be done.
     """
 
     page: Path
     pictures: tuple[Path, ...]
-    zero_shot: Results
-    probe: Results
+    table: str
+    numbers: Mapping[str, Any]
     seconds: Mapping[str, float]
-
-    @property
-    def text(self) -> str:
-        """Both tables."""
-        return f"{self.zero_shot.table()}\n\n{self.probe.table()}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """The main numbers, for JSON."""
-        control = self.zero_shot.control
-        return {
-            "zero_shot_macro_auroc": self.zero_shot.find("macro", "auroc_score").interval.estimate,
-            "linear_probe_macro_auroc": self.probe.find("macro", "auroc_score").interval.estimate,
-            "negative_control": dataclasses.asdict(control) if control else None,
-            "seconds": {stage: round(value, 1) for stage, value in self.seconds.items()},
-            "page": str(self.page),
-        }
 
 
 def run_demo(
@@ -96,7 +83,9 @@ def run_demo(
     say: Say = print,
     progress: Callable[[int, int], None] | None = None,
 ) -> Demo:
-    """Make a clinic, take it in, audit, embed, train, measure, and write the page; again, it goes on where it was.
+    """Make a clinic, take it in, audit, embed, train, measure, and write the page.
+
+    Run again, it goes on where it was; where settings, data and code are the same, nothing is measured twice.
 
     Args:
         out: a folder of its own.
@@ -109,9 +98,25 @@ def run_demo(
     """
     clock = _Clock(say)
     archive = _archive(out, config, clock)
+    key = {"config": digest(config), "archive": archive.digest, "code": code_digest()}
+    told: dict[str, Any] = _told(out / MADE)
+    pictures = tuple(out / "pictures" / name for name in ("results.png", "phantom_sheet.jpg"))
+    page = out / "report.html"
+    if {k: told.get(k) for k in key} != key or not all(p.is_file() for p in (page, *pictures)):
+        numbers, table = _measure(out, archive, config, clock, progress)
+        told = {**key, "numbers": numbers, "table": table, "seconds": clock.seconds}
+        atomic_write(out / MADE, json.dumps(told, indent=1) + "\n")
+    else:
+        say("measured before, with the same settings, data and code")
+    return Demo(page, pictures, told["table"], told["numbers"], told["seconds"])
+
+
+def _measure(
+    out: Path, archive: Archive, config: DemoConfig, clock: _Clock, progress: Callable[[int, int], None] | None
+) -> tuple[dict[str, Any], str]:
+    """Everything after ingest."""
     with clock("audit"):
-        report = audit(archive)
-        atomic_write(out / "audit.txt", report.text() + "\n")
+        atomic_write(out / "audit.txt", audit(archive).text() + "\n")
     with clock(f"embed {len(archive.records)} images with {config.encoders}"):
         embed(archive, config.encoders, threads=config.threads, progress=progress)
     findings = enough(archive)
@@ -123,16 +128,63 @@ def run_demo(
         pretrain(archive, PretrainConfig(**shared)).save(out / "model")
     settings = BenchConfig(**shared, findings=findings, draws=config.draws)
     with clock(f"bench zero_shot: detect {len(findings)} findings by name; {config.shuffles} shuffled controls"):
-        zero_shot = run_bench(f"zero_shot(shuffles={config.shuffles})", archive, settings)
-        zero_shot.save(out / "zero_shot")
+        named = run_bench(f"zero_shot(shuffles={config.shuffles})", archive, settings)
     with clock("bench linear_probe: the same with labels"):
         probe = run_bench("linear_probe", archive, settings)
         probe.save(out / "linear_probe", page=False)
-    with clock("pictures"):
-        pictures = (phantom_sheet(out / "pictures" / "phantom_sheet.jpg"),)
-        page = out / "report.html"
-        atomic_write(page, (out / "zero_shot" / "report.html").read_bytes())
-    return Demo(page, pictures, zero_shot, probe, clock.seconds)
+    with clock("page and pictures"):
+        named.save(out / "zero_shot")
+        atomic_write(out / "report.html", (out / "zero_shot" / "report.html").read_bytes())
+        results_picture(named, out / "pictures" / "results.png")
+        phantom_sheet(out / "pictures" / "phantom_sheet.jpg")
+    return _numbers(named, probe), side_by_side(named, probe)
+
+
+def side_by_side(named: Results, probe: Results) -> str:
+    """AUROC of every finding by name, by name without ever having been named, and by a linear probe."""
+    columns = [
+        (named, "report-supervised", "named in reports"), (named, "unseen finding", "never named"),
+        (probe, "supervised", "linear probe"),
+    ]  # fmt: skip
+    main = named.find(MACRO, "auroc_score", supervision="report-supervised")
+    lines = [
+        f"{main.data}: AUROC on {main.images} test images of {main.patients} patients, 95 % intervals over patients",
+        "PHANTOM: proves mechanisms, not medicine",
+        f"{'finding':<34}{'positive':>9}  " + "".join(f"{title:<23}" for _, _, title in columns).rstrip(),
+    ]
+    for finding in dict.fromkeys(r.finding for r in probe.records):
+        found = [
+            next(
+                (r for r in of.records if (r.finding, r.metric, r.supervision) == (finding, "auroc_score", kind)), None
+            )
+            for of, kind, _ in columns
+        ]
+        cells = "".join(f"{str(r.interval) if r else '':<23}" for r in found).rstrip()
+        lines.append(f"{finding:<34}{found[-1].positives if found[-1] else 0:>9}  {cells}")
+    control = [named.control.line()] if named.control else []
+    return "\n".join([*lines, "", *control, *named.notes])
+
+
+def _numbers(named: Results, probe: Results) -> dict[str, Any]:
+    control = named.control
+
+    def macro(of: Results, supervision: str) -> float:
+        return of.find(MACRO, "auroc_score", supervision=supervision).interval.estimate
+
+    return {
+        "zero_shot_macro_auroc": macro(named, "report-supervised"),
+        "unseen_macro_auroc": macro(named, "unseen finding"),
+        "linear_probe_macro_auroc": macro(probe, "supervised"),
+        "negative_control": dataclasses.asdict(control) if control else None,
+    }
+
+
+def _told(place: Path) -> dict[str, Any]:
+    """What an earlier run wrote down; nothing where it did not come so far."""
+    try:
+        return dict(json.loads(place.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def add_truth(clinic: Path) -> Path:

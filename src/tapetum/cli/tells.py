@@ -152,9 +152,10 @@ def hits(run: Run, found: Sequence[Hit]) -> None:
 
 
 def demo(run: Run, found: Demo) -> None:
-    """The table, where the page is, and the way to one's own data."""
+    """The main numbers, where the page is, and the way to one's own data."""
+    result = {"numbers": found.numbers, "seconds": found.seconds, "page": found.page}
     run.tell(
-        f"{found.text}\n{INTENDED_USE}", _plain(found.as_dict()), wrote=[found.page, *found.pictures],
+        f"{found.table}\n{INTENDED_USE}", _plain(result), wrote=[found.page, *found.pictures],
         then="tapetum ingest YOUR_FOLDER --out clinic.tap --map patient=…,image=…,report=… pack=fundus",
     )  # fmt: skip
 
