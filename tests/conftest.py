@@ -15,18 +15,16 @@ def toy_archive(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def toy_embeddings(toy_archive):
-    from toys import ENCODER
-
     from tapetum.learn import embed
+    from toys import ENCODER
 
     return embed(toy_archive, ENCODER, threads=1)
 
 
 @pytest.fixture(scope="session")
 def toy_model(toy_archive, toy_embeddings):
+    from tapetum.learn import PretrainConfig, pretrain
     from toys import ENCODER, TEXT
 
-    from tapetum.learn import PretrainConfig, pretrain
-
-    config = PretrainConfig(encoders=ENCODER, text_encoder=TEXT, prompt_set="name", threads=1)
+    config = PretrainConfig(encoders=ENCODER, text_encoder=TEXT, text="report", prompt_set="name", threads=1)
     return pretrain(toy_archive, config, embeddings=toy_embeddings)

@@ -78,7 +78,14 @@ def _write(path: Path, colour: tuple[int, int, int], noise: float, rng: np.rando
 
 
 def pairs(
-    *, patients: int = 80, texts: int = 6, dim: int = 24, words: int = 10, noise: float = 0.3, real: bool = True, seed: int = 0
+    *,
+    patients: int = 80,
+    texts: int = 6,
+    dim: int = 24,
+    words: int = 10,
+    noise: float = 0.3,
+    real: bool = True,
+    seed: int = 0,
 ) -> Pairs:
     """Two images per patient; features are a linear map of the text's features and noise, or noise alone."""
     rng = np.random.default_rng(seed)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from toys import pairs
 
 from tapetum.core.errors import DataError, TapetumError, UsageError
 from tapetum.core.registry import Family
+from toys import pairs
 
 TASKS = Family("tapetum.learn.tasks")
 SPECS = [

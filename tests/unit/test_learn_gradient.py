@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from toys import pairs
 
 from tapetum.learn.gradient import AlignmentLoss, train_aligner
 from tapetum.learn.loop import LoopSettings
 from tapetum.learn.tasks.contrastive import Contrastive
 from tapetum.nets import Aligner
+from toys import pairs
 
 WORDS = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.999, math.sqrt(1 - 0.999**2)]])
 

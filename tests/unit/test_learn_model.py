@@ -8,11 +8,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from toys import COLOURS, ENCODER, TEXT
 
 from tapetum.core.errors import ArtefactError, DataError, UsageError
 from tapetum.knowledge import load_pack
 from tapetum.learn import AdaptConfig, adapt, load_model, zero_shot
+from toys import COLOURS, ENCODER, TEXT
 
 FINDINGS = tuple(COLOURS)
 

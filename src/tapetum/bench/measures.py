@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from tapetum.core.errors import UsageError
+from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Interval, Record
 from tapetum.score import (
@@ -21,6 +22,7 @@ from tapetum.score import (
 )
 
 MACRO = "macro"
+RANKING = ("auroc_score", "auroc_score (DeLong)", "average_precision_score")
 FEW_DRAWS = 500  # for metrics that are computed draw by draw
 
 
@@ -86,6 +88,10 @@ def ranking_records(
         known = ~np.isnan(labels[:, j])
         scores, truth, who = logits[known, j], labels[known, j], _who(context.patients, known)
         column = labels[:, j]
+        if not known.any():
+            unknown = Interval(math.nan, math.nan, math.nan, "no label of a tested image speaks of it")
+            found += [context.record(row, supervision, finding, m, unknown, column) for m in RANKING]
+            continue
         add(finding, "auroc_score", auroc_interval(scores, truth, who, rng=context.rng(), draws=context.draws), column)
         add(finding, "auroc_score (DeLong)", delong_interval(scores, truth), column)
         add(finding, "average_precision_score", _few(context, precision, [scores, truth.astype(int)], who), column)
@@ -135,7 +141,7 @@ def grade_records(
     """Quadratic κ and accuracy of the most probable grade; images without exactly one grade are left out.
 
     Raises:
-        UsageError: a grade is no number.
+        UsageError: a grade is no number. DataError: no image has exactly one.
     """
     try:
         order = np.argsort([float(g) for g in grades])
@@ -144,6 +150,8 @@ def grade_records(
             f"the grades {', '.join(grades)}", "numbers, in whose order the grades stand", "ordinal=false"
         ) from None
     known = np.nansum(labels, axis=1) == 1
+    if not known.any():
+        raise DataError("no tested image has exactly one grade", "labels that are grades", "ordinal=false")
     labels = np.where(known[:, None], labels, np.nan)
     truth = labels[known][:, order].argmax(1)
     called = probs[known][:, order].argmax(1)

@@ -1,0 +1,109 @@
+"""What every protocol promises; a new file in the family is tested by being there."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+import pytest
+
+from tapetum.bench import BenchConfig, Results, run_bench
+from tapetum.bench.results import as_json
+from tapetum.core.errors import UsageError
+from tapetum.core.registry import Family
+from tapetum.core.types import Split
+from toys import COLOURS, ENCODER, TEXT
+
+PROTOCOLS = Family("tapetum.bench.protocols")
+QUICK = {"zero_shot": "zero_shot(shuffles=2, compare=())"}
+SUPERVISION = {"report-supervised", "unseen finding", "supervised", "negative control"}
+CONFIG = BenchConfig(encoders=ENCODER, text_encoder=TEXT, text="report", prompt_set="name", threads=1, draws=40)
+each_protocol = pytest.mark.parametrize("name", PROTOCOLS.names())
+
+
+@pytest.fixture(scope="module")
+def run(toy_archive):
+    return functools.cache(lambda name: run_bench(QUICK.get(name, name), toy_archive, CONFIG))
+
+
+@each_protocol
+def test_it_gives_results_that_can_be_printed(name, run):
+    results = run(name)
+    assert isinstance(results, Results)
+    assert results.records
+    assert name in results.table()
+
+
+@each_protocol
+def test_every_record_is_complete(name, run, toy_archive):
+    test = toy_archive.in_split(Split.TEST)
+    for record in run(name).records:
+        assert record.protocol == name
+        assert record.row
+        assert record.supervision in SUPERVISION
+        assert record.selection
+        assert record.test_reads >= 1
+        assert {"archive", "test", "config", "split", "code", "model"} <= set(record.digests)
+        assert record.images <= len(test)
+        assert record.patients <= len({r.patient_id for r in test})
+        assert record.positives <= record.images or record.finding == "macro"
+        assert record.data == toy_archive.name
+        assert not record.phantom
+        assert record.interval.method
+        if not math.isnan(record.interval.low):
+            assert record.interval.low <= record.interval.estimate <= record.interval.high
+        as_json(record)
+
+
+@each_protocol
+def test_a_toy_with_a_plain_signal_is_solved(name, run):
+    main = run(name).records[0]
+    assert main.interval.estimate > 0.85
+    assert main.metric.endswith("_score")
+
+
+@each_protocol
+def test_equal_runs_give_equal_numbers(name, run, toy_archive):
+    again = run_bench(QUICK.get(name, name), toy_archive, CONFIG)
+    ours, theirs = ([(r.row, r.finding, r.metric, repr(r.interval)) for r in x.records] for x in (run(name), again))
+    assert ours == theirs
+    assert again.records[0].test_reads > run(name).records[0].test_reads
+
+
+@each_protocol
+def test_records_of_the_main_row_name_their_own_model(name, run):
+    results = run(name)
+    digests = {(r.row, r.supervision): r.digests["model"] for r in results.records}
+    if name == "zero_shot":
+        assert digests["ridge()", "report-supervised"] != digests["ridge()", "unseen finding"]
+    for scored in results.scored:
+        assert digests[scored.row, scored.supervision].startswith(scored.predictions.model[:16])
+
+
+@each_protocol
+def test_validation_patients_can_be_tested_instead(name, toy_archive):
+    results = run_bench(QUICK.get(name, name), toy_archive, dataclasses.replace(CONFIG, test_split="val"))
+    assert results.records[0].digests["split"] == "val"
+    for scored in results.scored:
+        val = {r.image_id for r in toy_archive.in_split(Split.VAL)}
+        assert set(scored.predictions.image_ids) == val
+
+
+@each_protocol
+def test_an_unknown_option_is_refused(name, toy_archive):
+    with pytest.raises(UsageError, match="unknown option"):
+        run_bench(f"{name}(shotz=3)", toy_archive, CONFIG)
+
+
+def test_an_unknown_protocol_is_refused_naming_the_nearest(toy_archive):
+    with pytest.raises(UsageError) as caught:
+        run_bench("zeroshot", toy_archive, CONFIG)
+    assert "zero_shot" in caught.value.expected
+
+
+def test_findings_can_be_chosen(toy_archive):
+    config = dataclasses.replace(CONFIG, findings=("cataract", "glaucoma"))
+    results = run_bench("linear_probe", toy_archive, config)
+    assert {r.finding for r in results.records} == {"macro", "cataract", "glaucoma"}
+    assert set(COLOURS) > {"cataract", "glaucoma"}
