@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_the_learning_rate_stays_between_zero_and_its_peak(steps, peak):
     rates = [learning_rate_at(s, steps, peak) for s in range(steps)]
     assert all(0 <= r <= peak * (1 + 1e-12) for r in rates)
     warm = max(1, steps // 20)
-    assert all(a >= b for a, b in zip(rates[warm:], rates[warm + 1 :], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[warm:]))
 
 
 @settings(deadline=None, max_examples=40)
@@ -59,7 +60,7 @@ def test_a_larger_penalty_never_makes_larger_weights(n, d, seed):
     rng = np.random.default_rng(seed)
     gram, targets = Gram.of(rng.normal(size=(n, d))), rng.normal(size=(n, 1))
     norms = [float(np.linalg.norm(gram.fit(targets, penalty)[0])) for penalty in (0.1, 1.0, 10.0, 100.0)]
-    assert all(a >= b - 1e-12 for a, b in zip(norms, norms[1:], strict=False))
+    assert all(a >= b - 1e-12 for a, b in itertools.pairwise(norms))
 
 
 @given(patients, seeds)

@@ -97,7 +97,8 @@ def test_grades_by_hand_and_by_scikit_learn():
         scores[i, place[called[i]]] = 0.4
     kappa, accuracy = grade_records(context(6), "row", "supervised", grades, scores, labels)
     assert accuracy.interval.estimate == pytest.approx(4 / 6)
-    # Observed disagreement Σ(i−j)² = 1 + 4 = 5; expected Σ over margins (2,2,2) × (2,3,1) / 6 = (2·(3+4) + 2·(2+1) + 2·(8+3)) / 6.
+    # Observed disagreement Σ(i−j)² = 1 + 4 = 5; expected, over the margins (2,2,2) and (2,3,1):
+    # (2·(3+4) + 2·(2+1) + 2·(8+3)) / 6 = 42 / 6.
     assert kappa.interval.estimate == pytest.approx(1 - 5 / (42 / 6))
     assert kappa.interval.estimate == pytest.approx(cohen_kappa_score(truth, called, weights="quadratic"))
     assert kappa.metric == "quadratic_kappa_score"

@@ -19,8 +19,8 @@ from tapetum.nets import build_encoder
 from toys import COLOURS, ENCODER, TEXT
 
 CONFIG = PretrainConfig(
-    encoders=ENCODER, text_encoder=TEXT, text="report", prompt_set="name", threads=1, fine_tuning_epochs=1, fine_tuning_batch=16,
-    fine_tuning_rate=1e-2,
+    encoders=ENCODER, text_encoder=TEXT, text="report", prompt_set="name", threads=1, fine_tuning_epochs=1,
+    fine_tuning_batch=16, fine_tuning_rate=1e-2,
 )  # fmt: skip
 FINDINGS = tuple(COLOURS)
 
