@@ -81,16 +81,10 @@ def embed(
         UsageError: unknown encoder, option or backend.
     """
     patients = {record.image_id: record.patient_id for record in archive.records}
-    ids = tuple(patients) if image_ids is None else tuple(image_ids)
-    unknown = [i for i in ids if i not in patients]
-    if unknown:
-        raise DataError(f"{len(unknown)} images are not in the archive, first {unknown[0][:12]}", "ids of its records")
+    ids = _known_ids(patients, image_ids)
     if isinstance(encoders, str):
         encoders = Embedder(encoders, threads=threads, backend=backend, cache=archive.cache / "onnx")
-    stores = [
-        RowCache(archive.cache / "embeddings" / _rows_key(runner, preprocess), runner.spec.dim)
-        for runner, preprocess in zip(encoders.runners, encoders.preprocess, strict=True)
-    ]
+    stores = _row_caches(archive, encoders)
     features = np.full((len(ids), encoders.dim), np.nan, dtype=np.float32)
     place: dict[str, list[int]] = {}
     for row, image_id in enumerate(ids):
@@ -102,8 +96,8 @@ def embed(
     for e, runner in enumerate(encoders.runners):
         if any(image_id not in known[e] for image_id in todo):
             runner.ready()  # its warnings belong before the decoding, see below
+    done = len(place) - len(todo)
     try:
-        done = len(place) - len(todo)
         # Decoders silence warnings while they work. Doing so in two threads at once can leave them silenced for good:
         # Python 3.11 keeps one list of filters for all threads. What held before is put back here.
         with warnings.catch_warnings():
@@ -111,9 +105,7 @@ def embed(
                 for e, (names, x) in inputs.items():
                     rows = encoders.runners[e](x)
                     _refuse_non_finite(rows, names, encoders.names[e])
-                    a, b = encoders.columns[e]
-                    for name, row in zip(names, rows, strict=True):
-                        features[place[name], a:b] = row
+                    _place(features[:, slice(*encoders.columns[e])], rows, names, place)
                     stores[e].add(names, rows)
                 done += len(chosen)
                 if progress is not None:
@@ -228,6 +220,31 @@ def load_embeddings(path: Path) -> Embeddings:
         raise ArtefactError(
             f"{path} is damaged: {error!r}", "an Embeddings artefact", f"tapetum verify {path}"
         ) from error
+
+
+def _row_caches(archive: ImageSource, encoders: Embedder) -> list[RowCache]:
+    return [
+        RowCache(archive.cache / "embeddings" / _rows_key(runner, preprocess), runner.spec.dim)
+        for runner, preprocess in zip(encoders.runners, encoders.preprocess, strict=True)
+    ]
+
+
+def _known_ids(patients: Mapping[str, str], image_ids: Sequence[str] | None) -> tuple[str, ...]:
+    ids = tuple(patients) if image_ids is None else tuple(image_ids)
+    unknown = [i for i in ids if i not in patients]
+    if unknown:
+        raise DataError(f"{len(unknown)} images are not in the archive, first {unknown[0][:12]}", "ids of its records")
+    return ids
+
+
+def _place(
+    target: Float32[np.ndarray, "n d"],
+    rows: Float32[np.ndarray, "b d"],
+    names: Sequence[str],
+    place: Mapping[str, Sequence[int]],
+) -> None:
+    for name, row in zip(names, rows, strict=True):
+        target[place[name]] = row
 
 
 def _rows_key(runner: Runner, preprocess: Preprocess) -> str:
