@@ -46,6 +46,8 @@ class DemoConfig:
         patients: of the phantom clinic, two images each. size: side of an image in pixels.
         encoders, text_encoder: towers. text: which words stand for an image (see `PretrainConfig`); a phantom report
             speaks of both eyes, so that the findings it affirms for one eye fit that eye's image best.
+        task: how images and texts are aligned; 270 pairs want more shrinkage than thousands (validation patients: macro
+            AUROC 0.84 at 0.01, 0.90 at 0.1).
         shuffles: of the negative control. draws: of the bootstrap. threads: 0 = all cores.
     """
 
@@ -54,6 +56,7 @@ class DemoConfig:
     encoders: str = DEFAULT
     text_encoder: str = "minilm"
     text: str = "findings"
+    task: str = "ridge(shrinkage=0.1)"
     shuffles: int = 20
     draws: int = 1000
     seed: int = 0
@@ -121,8 +124,8 @@ def _measure(
         embed(archive, config.encoders, threads=config.threads, progress=progress)
     findings = enough(archive)
     shared: dict[str, Any] = {
-        "encoders": config.encoders, "text_encoder": config.text_encoder, "text": config.text, "seed": config.seed,
-        "threads": config.threads,
+        "encoders": config.encoders, "text_encoder": config.text_encoder, "text": config.text, "task": config.task,
+        "seed": config.seed, "threads": config.threads,
     }  # fmt: skip
     with clock("pretrain on the reports of the training patients"):
         pretrain(archive, PretrainConfig(**shared)).save(out / "model")
