@@ -1,6 +1,6 @@
 """Frozen-tower pretraining on ODIR: seconds and memory after embedding. Goal: under 60 s and 2 GB on 2 cores.
 
-Needs the real images (TAPETUM_DATA); reuses runs/odir.tap where `make results` left it, else makes an archive of its own.
+Needs the real images (TAPETUM_DATA); reuses runs/odir.tap where `make results` left it, else makes an archive.
 """
 
 from __future__ import annotations

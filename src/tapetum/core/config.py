@@ -49,6 +49,7 @@ def load(cls: type[C], table: str, recipe: Path | None = None, assignments: Sequ
     """Read `cls` from the table `[table]` of a recipe and from `key=value` texts, the latter winning.
 
     Args:
+        cls: the config dataclass.
         table: the verb, and the table's name in the recipe.
         recipe: a TOML file, or None.
         assignments: texts such as `"seed=3"` or `"task=ridge(power=0.5)"`.

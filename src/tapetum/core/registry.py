@@ -1,8 +1,8 @@
 """Families: a folder in which one file is one method and the file name is its name.
 
 The file system is the registry. `Family("tapetum.score.calibration").build("temperature()")` finds the file, imports it
-only now, checks name and options and binds them. A spec string such as `"knn(k=50)"` is at once the value in a recipe, the
-argument on the command line, the row label of a table and a cache key.
+only now, checks name and options and binds them. A spec string such as `"knn(k=50)"` is at once the value in a recipe,
+the argument on the command line, the row label of a table and a cache key.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Family:
 
         Args:
             spec: name and options, for example `"knn(k=50)"`.
-            context: values that the caller supplies and no recipe may set (a generator, a path); options win on no name.
+            context: values that the caller supplies and no recipe may set (a generator, a path).
 
         Raises:
             UsageError: unknown name or unknown option; the message names the nearest one.

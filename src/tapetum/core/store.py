@@ -1,8 +1,8 @@
 """Artefacts on disk: written whole or not at all, each naming what it was made from.
 
-An artefact is a folder with a `meta.json`. It is written beside its place, flushed to disk and renamed, so that a crash at any
-moment leaves either the old one or the new one. `meta.json` carries the digests of the parents: any number can be followed
-back to the archive it came from.
+An artefact is a folder with a `meta.json`. It is written beside its place, flushed to disk and renamed, so that a crash
+leaves either the old one or the new one. `meta.json` carries the digests of the parents: any number can be followed back
+to the archive it came from.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _swap(part: Path, path: Path) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Force every file of a folder to disk, so that the rename never shows a folder of empty files after a power cut."""
+    """Force every file of a folder to disk, so that no folder of empty files appears after a power cut."""
     for file in folder.rglob("*"):
         if file.is_file():
             with file.open("rb") as stream:

@@ -105,7 +105,7 @@ class Embeddings:
     def __post_init__(self) -> None:
         if not len(self.image_ids) == len(self.patient_ids) == len(self.features):
             raise DataError(
-                f"{len(self.image_ids)} images, {len(self.patient_ids)} patients, {len(self.features)} rows of features",
+                f"{len(self.image_ids)} images, {len(self.patient_ids)} patients, {len(self.features)} rows",
                 "one row of features per image",
             )
 

@@ -59,8 +59,8 @@ def solve_aligner(
 class TextSeparation:
     """Mean over distinct texts of the AUROC with which a text separates its own images from the others.
 
-    A text weighs by the root of its number of images: by the number, "normal" would decide alone; by texts, those with a
-    single image would, and their AUROC is mostly accident.
+    A text weighs by the root of its number of images: by the number, "normal" would decide alone; by texts, those with
+    a single image would, and their AUROC is mostly accident.
     """
 
     def __init__(self, texts: tuple[str, ...], targets: Float[np.ndarray, "n t"]) -> None:

@@ -67,14 +67,13 @@ def embed(
     Args:
         archive: images by id.
         encoders: specs joined by `+`, or an `Embedder` that is kept for several calls.
-        threads: per encoder call; 0 takes every core of this process.
+        threads: per encoder call; 0 takes every core.
         backend: `"onnxruntime"` (falls back to torch with a warning) or `"torch"`; the cache is shared by both.
         batch: images per call.
         progress: called with images done and images in all.
         image_ids: which images and in what order; None takes all of `archive.records`.
 
-    Returns:
-        Embeddings with the blocks of all encoders side by side, float32.
+    Returns: embeddings with the blocks of all encoders side by side, float32.
 
     Raises:
         DataError: an id is not in the archive, an image cannot be decoded, or a feature is not finite.
@@ -91,15 +90,15 @@ def embed(
         place.setdefault(image_id, []).append(row)
     known = [store.fill(features[:, a:b], place) for store, (a, b) in zip(stores, encoders.columns, strict=True)]
     todo = [image_id for image_id in place if any(image_id not in done for done in known)]
-    if progress is not None:
-        progress(len(place) - len(todo), len(place))
+    tell = progress or _silent
+    done = len(place) - len(todo)
+    tell(done, len(place))
     for e, runner in enumerate(encoders.runners):
         if any(image_id not in known[e] for image_id in todo):
             runner.ready()  # its warnings belong before the decoding, see below
-    done = len(place) - len(todo)
     try:
-        # Decoders silence warnings while they work. Doing so in two threads at once can leave them silenced for good:
-        # Python 3.11 keeps one list of filters for all threads. What held before is put back here.
+        # Decoders silence warnings in two threads at once, and Python 3.11 keeps one list of filters for all threads:
+        # what held before is put back here.
         with warnings.catch_warnings():
             for chosen, inputs in _decoded(archive, encoders, todo, known, batch):
                 for e, (names, x) in inputs.items():
@@ -108,8 +107,7 @@ def embed(
                     _place(features[:, slice(*encoders.columns[e])], rows, names, place)
                     stores[e].add(names, rows)
                 done += len(chosen)
-                if progress is not None:
-                    progress(done, len(place))
+                tell(done, len(place))
     finally:
         for store in stores:
             store.flush()
@@ -220,6 +218,10 @@ def load_embeddings(path: Path) -> Embeddings:
         raise ArtefactError(
             f"{path} is damaged: {error!r}", "an Embeddings artefact", f"tapetum verify {path}"
         ) from error
+
+
+def _silent(done: int, of: int) -> None:
+    del done, of
 
 
 def _row_caches(archive: ImageSource, encoders: Embedder) -> list[RowCache]:

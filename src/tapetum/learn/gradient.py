@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -113,9 +114,5 @@ def train_aligner(
     history.chance = loss.chance(sample)
     if len(held):
         history.held_chance = loss.chance(words[torch.from_numpy(batches(held, settings.batch)[0])])
-    log = {
-        "train_loss": history.train_loss, "held_loss": history.held_loss, "chance": history.chance,
-        "held_chance": history.held_chance, "best_epoch": history.best_epoch, "line": history.line(),
-        "pairs": len(pairs.texts),
-    }  # fmt: skip
+    log = {**dataclasses.asdict(history), "line": history.line(), "pairs": len(pairs.texts)}
     return Fitted(aligner.eval(), log, history.alarms())

@@ -144,10 +144,7 @@ def run_loop(
     if not len(train):
         raise DataError("no rows to train on", "at least one", "held_out=0 if there is one patient only")
     parameters = [p for p in module.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if p.ndim > 1]
-    plain = [p for p in parameters if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate)
+    optimiser = _optimiser(parameters, settings)
     steps = settings.epochs * len(batches(train, settings.batch))
     history, best, step = History(), None, 0
     for epoch in range(settings.epochs):
@@ -180,6 +177,14 @@ def run_loop(
 def held_out_loss(loss_of: LossOf, held: Int[np.ndarray, "n"], size: int) -> float:
     """Mean loss over fixed batches of held-out rows."""
     return float(torch.cat([loss_of(rows) for rows in batches(held, size)]).mean())
+
+
+def _optimiser(parameters: list[nn.Parameter], settings: LoopSettings) -> torch.optim.Optimizer:
+    """AdamW that decays matrices only: scales and offsets have no size to keep small."""
+    decayed = [p for p in parameters if p.ndim > 1]
+    plain = [p for p in parameters if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate)
 
 
 def _step(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], losses: Tensor, clip_norm: float) -> float:

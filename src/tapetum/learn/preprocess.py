@@ -122,8 +122,8 @@ class Preprocess:
 def local_contrast(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """What differs from its surroundings, four times stronger: lesions and vessels stay, lighting and pigment go.
 
-    Each channel becomes 4·(image − blurred) + 128, the blur a Gaussian of 5 % of the width; outside the field of view, and
-    in a narrow rim along its edge where the blur sees the black surround, it is 128.
+    Each channel becomes 4·(image − blurred) + 128, the blur a Gaussian of 5 % of the width; outside the field of view,
+    and in a narrow rim along its edge where the blur sees the black surround, it is 128.
 
     Args:
         pixels: RGB, 8 bit.
