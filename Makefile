@@ -1,6 +1,8 @@
 # Two set-up-and-go targets: `make demo` and `make test`. Each creates .venv and installs what it needs, nothing else.
 # spinning OpenMP threads cost a factor of five on busy cores (docs/explanation/dependencies.md)
 export OMP_WAIT_POLICY ?= PASSIVE
+# OpenBLAS spins whatever the above says
+export OPENBLAS_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 PYTHON ?= python3
 BIN := .venv/bin

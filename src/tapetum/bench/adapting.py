@@ -45,7 +45,7 @@ def measure_adapter(trial: Trial, protocol: str, adapter: str, shots: int) -> Re
         adapter, config.encoders, findings, shots, config.sensitivity, config.calibrator, config.seed, config.threads
     )
     model = adapt(trial.archive, settings, model=trial.model, embeddings=trial.embeddings)
-    selection = "hyper-parameters: inner patient folds of train; calibration and threshold: val"
+    selection = _selection(settings)
     within = context(trial, protocol, selection, model)
     scored = score(trial, model, str(Spec.parse(adapter)), "supervised", findings)
     records = records_of(within, scored)
@@ -67,3 +67,11 @@ def _learnable(archive: Archive, findings: Sequence[str]) -> tuple[tuple[str, ..
 def _one_grade(probs: Float[np.ndarray, "n k"], logits: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
     """One-vs-rest probabilities where all columns are calibrated, else the raw scores: only their order is used."""
     return logits if np.isnan(probs).any() else probs
+
+
+def _selection(settings: AdaptConfig) -> str:
+    if settings.cross_fit and not settings.shots:
+        return (
+            "hyper-parameters: inner patient folds of train and val; calibration and threshold: patient folds left out"
+        )
+    return "hyper-parameters: inner patient folds of train; calibration and threshold: val"

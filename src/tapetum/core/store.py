@@ -1,8 +1,8 @@
 """Artefacts on disk: written whole or not at all, each naming what it was made from.
 
-An artefact is a folder with a `meta.json`. It is written beside its place, flushed to disk and renamed, so that a crash
-leaves either the old one or the new one. `meta.json` carries the digests of the parents: any number can be followed back
-to the archive it came from.
+An artefact is a folder with a `meta.json`. It is written beside its place, flushed to disk and renamed, so that a
+crash leaves either the old one or the new one. `meta.json` carries the digests of the parents: any number can be
+followed back to the archive it came from.
 """
 
 from __future__ import annotations

@@ -13,10 +13,12 @@ from tapetum.archive import Archive
 from tapetum.core.config import digest
 from tapetum.core.errors import DataError
 from tapetum.core.registry import Family
-from tapetum.core.types import Embeddings, ImageRecord, Split
+from tapetum.core.types import Embeddings, Split
+from tapetum.learn.adapters import Adapter
 from tapetum.learn.embed import DEFAULT, embed
 from tapetum.learn.model import Model, zero_shot
 from tapetum.learn.operate import choose_operating
+from tapetum.learn.ridge import patient_folds
 
 Progress = Callable[[int, int], None]
 
@@ -31,6 +33,8 @@ class AdaptConfig:
         shots: training images with, and as many without, each finding, drawn patient by patient; 0 = all.
         sensitivity: wanted on the validation patients when thresholds are chosen. calibrator: of `score/calibration`.
         seed: of the draw. threads: 0 = all cores.
+        cross_fit: learn from the train and val patients together, and choose operating points on logits of patient
+            folds that the fit left out; no labelled patient is lost. Otherwise, and with `shots`, val only chooses.
     """
 
     adapter: str = "linear_probe"
@@ -41,6 +45,7 @@ class AdaptConfig:
     calibrator: str = "platt"
     seed: int = 0
     threads: int = 0
+    cross_fit: bool = True
 
 
 def adapt(
@@ -51,7 +56,7 @@ def adapt(
     embeddings: Embeddings | None = None,
     progress: Progress | None = None,
 ) -> Model:
-    """Fit an adapter on the training patients' labels; choose operating points on the validation patients.
+    """Fit an adapter on the labels of all patients but the tested; choose operating points on those a fit left out.
 
     Args:
         archive: with labels.
@@ -72,15 +77,15 @@ def adapt(
     encoders = model.encoders if model else config.encoders
     source = model.embedder(threads=config.threads, cache=archive.cache / "onnx") if model else encoders
     emb = embeddings if embeddings is not None else embed(archive, source, threads=config.threads, progress=progress)
-    train = _labelled(archive, archive.in_split(Split.TRAIN), findings)
-    labels = archive.labels(findings, image_ids=[r.image_id for r in train])
+    rng = np.random.default_rng(config.seed)
+    cross_fitted = config.cross_fit and not config.shots
+    parts = (Split.TRAIN, Split.VAL) if cross_fitted else (Split.TRAIN,)
+    rows, labels = _labelled(archive, emb, findings, parts)
     _refuse_one_class(findings, labels, archive.name)
-    rows = emb.rows([r.image_id for r in train])
     if config.shots:
-        chosen = draw_shots(labels, rows.patient_ids, config.shots, np.random.default_rng(config.seed))
+        chosen = draw_shots(labels, rows.patient_ids, config.shots, rng)
         rows, labels = rows.rows([rows.image_ids[i] for i in chosen]), labels[chosen]
-    adapter = Family("tapetum.learn.adapters").build(config.adapter)
-    adapter.fit(rows.features, labels, np.asarray(rows.patient_ids))
+    adapter = _fit(config.adapter, rows.features, labels, rows.patient_ids)
     fitted = Model(
         emb.encoder, model.text_encoder if model else "", archive.pack,
         adapter_spec=config.adapter, adapter=adapter, findings=tuple(findings), towers=model.towers if model else {},
@@ -88,15 +93,40 @@ def adapt(
         log={"pairs": len(labels), "shots": config.shots},
         parents={"archive": archive.digest, **({"model": model.digest} if model else {})},
     )  # fmt: skip
-    val = _labelled(archive, archive.in_split(Split.VAL), findings)
-    if not val:
-        return fitted
-    logits = zero_shot(fitted, emb.rows([r.image_id for r in val]), findings).logits
-    truth = archive.labels(findings, image_ids=[r.image_id for r in val])
+    if cross_fitted:
+        logits, truth = held_out_logits(config.adapter, rows, labels, rng), labels
+    else:
+        val, truth = _labelled(archive, emb, findings, (Split.VAL,))
+        logits = zero_shot(fitted, val, findings).logits if len(truth) else np.empty((0, len(findings)))
     operating = choose_operating(
         tuple(findings), logits, truth, calibrator=config.calibrator, sensitivity=config.sensitivity, truth="labels"
     )
     return dataclasses.replace(fitted, operating=operating)
+
+
+def held_out_logits(
+    adapter: str, rows: Embeddings, labels: Float[np.ndarray, "n k"], rng: np.random.Generator, *, folds: int = 3
+) -> Float[np.ndarray, "n k"]:
+    """Logits of every image from an adapter that never saw its patient: fitted on the other patient folds.
+
+    Args:
+        adapter: spec of a member of `learn/adapters`.
+        rows: features with their patients.
+        labels: 0, 1, NaN unknown.
+        rng: divides the patients into folds.
+        folds: number of patient folds.
+
+    Returns:
+        Logits, higher = more likely; 0 for a fold whose remainder lacks a class of that finding.
+    """
+    fold = patient_folds(rows.patient_ids, folds, rng)
+    logits = np.zeros(labels.shape)
+    for number in range(folds):
+        train, out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        if len(train) and len(out):
+            fitted = _fit(adapter, rows.features[train], labels[train], [rows.patient_ids[i] for i in train])
+            logits[out] = np.nan_to_num(fitted(rows.features[out]))
+    return logits
 
 
 def draw_shots(
@@ -120,9 +150,21 @@ def draw_shots(
     return np.array(sorted(chosen), dtype=np.intp)
 
 
-def _labelled(archive: Archive, records: Sequence[ImageRecord], findings: Sequence[str]) -> list[ImageRecord]:
-    known = archive.labels(findings, image_ids=[r.image_id for r in records])
-    return [r for r, row in zip(records, known, strict=True) if not np.isnan(row).all()]
+def _fit(
+    spec: str, features: Float[np.ndarray, "n d"], labels: Float[np.ndarray, "n k"], patients: Sequence[str]
+) -> Adapter:
+    adapter: Adapter = Family("tapetum.learn.adapters").build(spec)
+    return adapter.fit(features, labels, np.asarray(patients))
+
+
+def _labelled(
+    archive: Archive, emb: Embeddings, findings: Sequence[str], splits: Sequence[Split]
+) -> tuple[Embeddings, Float[np.ndarray, "n k"]]:
+    """Features and labels of the images of some splits that have a label at all."""
+    ids = [r.image_id for split in splits for r in archive.in_split(split)]
+    labels = archive.labels(findings, image_ids=ids)
+    known = np.flatnonzero(~np.isnan(labels).all(axis=1))
+    return emb.rows([ids[i] for i in known]), labels[known]
 
 
 def _refuse_one_class(findings: Sequence[str], labels: Float[np.ndarray, "n k"], name: str) -> None:

@@ -27,7 +27,7 @@ class Ridge:
     """
 
     power: float = 0.5
-    shrinkage: float = 0.01
+    shrinkage: float = 0.03
     penalty: float = 0.0
     folds: int = 4
 
