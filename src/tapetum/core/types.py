@@ -104,10 +104,8 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         if not len(self.image_ids) == len(self.patient_ids) == len(self.features):
-            raise DataError(
-                f"{len(self.image_ids)} images, {len(self.patient_ids)} patients, {len(self.features)} rows",
-                "one row of features per image",
-            )
+            counts = f"{len(self.image_ids)} images, {len(self.patient_ids)} patients"
+            raise DataError(f"{counts}, {len(self.features)} rows of features", "as many of each")
 
     def rows(self, image_ids: Sequence[str]) -> Embeddings:
         """The same embeddings in the order of `image_ids`.
