@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from tapetum.learn.standardise import Standardiser, signed_root
@@ -47,3 +48,11 @@ def test_the_aligner_standardises_alike():
 
 def test_the_root_keeps_the_sign_and_zero():
     np.testing.assert_array_equal(signed_root(np.array([[-9.0, 0.0, 4.0]]), 0.5), [[-3.0, 0.0, 2.0]])
+
+
+def test_a_block_weighs_as_the_root_of_its_width() -> None:
+    features = np.random.default_rng(0).standard_normal((500, 20)).astype(np.float32)
+    rows = Standardiser.fit(features, 1.0, {"wide": (0, 16), "narrow": (16, 20)})(features)
+    energy = (rows**2).mean(0)
+    assert energy[:16].sum() / energy[16:].sum() == pytest.approx(2.0, rel=1e-3)  # √16 / √4
+    assert energy.sum() == pytest.approx(1.0, rel=1e-3)

@@ -85,7 +85,7 @@ def adapt(
     if config.shots:
         chosen = draw_shots(labels, rows.patient_ids, config.shots, rng)
         rows, labels = rows.rows([rows.image_ids[i] for i in chosen]), labels[chosen]
-    adapter = _fit(config.adapter, rows.features, labels, rows.patient_ids)
+    adapter = _fit(config.adapter, rows, labels)
     fitted = Model(
         emb.encoder, model.text_encoder if model else "", archive.pack,
         adapter_spec=config.adapter, adapter=adapter, findings=tuple(findings), towers=model.towers if model else {},
@@ -124,7 +124,7 @@ def held_out_logits(
     for number in range(folds):
         train, out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         if len(train) and len(out):
-            fitted = _fit(adapter, rows.features[train], labels[train], [rows.patient_ids[i] for i in train])
+            fitted = _fit(adapter, rows.rows([rows.image_ids[i] for i in train]), labels[train])
             logits[out] = np.nan_to_num(fitted(rows.features[out]))
     return logits
 
@@ -150,11 +150,9 @@ def draw_shots(
     return np.array(sorted(chosen), dtype=np.intp)
 
 
-def _fit(
-    spec: str, features: Float[np.ndarray, "n d"], labels: Float[np.ndarray, "n k"], patients: Sequence[str]
-) -> Adapter:
+def _fit(spec: str, rows: Embeddings, labels: Float[np.ndarray, "n k"]) -> Adapter:
     adapter: Adapter = Family("tapetum.learn.adapters").build(spec)
-    return adapter.fit(features, labels, np.asarray(patients))
+    return adapter.fit(rows.features, labels, np.asarray(rows.patient_ids), rows.blocks)
 
 
 def _labelled(

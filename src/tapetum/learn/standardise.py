@@ -31,12 +31,26 @@ class Standardiser:
     power: float
 
     @staticmethod
-    def fit(features: Float[np.ndarray, "n d"], power: float) -> Standardiser:
-        """Mean and standard deviation per column; a constant column gets scale 1 and so carries nothing."""
+    def fit(
+        features: Float[np.ndarray, "n d"], power: float, blocks: Mapping[str, tuple[int, int]] | None = None
+    ) -> Standardiser:
+        """Mean and standard deviation per column; a constant column gets scale 1 and so carries nothing.
+
+        Args:
+            features: of the training images.
+            power: exponent of the signed root.
+            blocks: columns of each pooled output. With them a block of d columns weighs as √d and not as d, so that the
+                wide last map of a network does not drown the narrow early ones.
+        """
         rooted = signed_root(np.asarray(features, dtype=np.float32), power)
         deviation = rooted.std(0, dtype=np.float64)
         deviation[deviation < 1e-6] = 1.0
         scale = deviation * np.sqrt(features.shape[1])
+        if blocks:
+            widths = np.ones(features.shape[1])
+            for first, end in blocks.values():
+                widths[first:end] = end - first
+            scale = deviation * widths**0.25 * np.sqrt((1 / np.sqrt(widths)).sum())
         return Standardiser(rooted.mean(0, dtype=np.float64).astype(np.float32), scale.astype(np.float32), power)
 
     def __call__(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

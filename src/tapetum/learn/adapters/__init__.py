@@ -17,9 +17,13 @@ class Adapter(Protocol):
     """
 
     def fit(
-        self, support: Float[np.ndarray, "n d"], labels: Float[np.ndarray, "n k"], groups: np.ndarray | None = None
+        self,
+        support: Float[np.ndarray, "n d"],
+        labels: Float[np.ndarray, "n k"],
+        groups: np.ndarray | None = None,
+        blocks: Mapping[str, tuple[int, int]] | None = None,
     ) -> Self:
-        """Learn from a support set."""
+        """Learn from a support set; `blocks` are the columns of each pooled output, where they are known."""
         ...
 
     def __call__(self, query: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m k"]:

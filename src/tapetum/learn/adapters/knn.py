@@ -41,10 +41,14 @@ class KNN:
     labels_: Float[np.ndarray, "n k"] = field(init=False, repr=False)
 
     def fit(
-        self, support: Float[np.ndarray, "n d"], labels: Float[np.ndarray, "n k"], groups: np.ndarray | None = None
+        self,
+        support: Float[np.ndarray, "n d"],
+        labels: Float[np.ndarray, "n k"],
+        groups: np.ndarray | None = None,
+        blocks: Mapping[str, tuple[int, int]] | None = None,
     ) -> Self:
-        """Keep the support set; nothing is chosen, so `groups` plays no part."""
-        del groups
+        """Keep the support set; nothing is chosen, so `groups` and `blocks` play no part."""
+        del groups, blocks
         if self.k < 1 or self.temperature <= 0:
             raise UsageError(f"k={self.k}, temperature={self.temperature}", "k ≥ 1, temperature > 0", "knn(k=30)")
         self.standardiser_ = Standardiser.fit(support, self.power)

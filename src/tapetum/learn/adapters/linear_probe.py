@@ -44,10 +44,14 @@ class LinearProbe:
     penalty_: Float[np.ndarray, "k"] = field(init=False, repr=False)
 
     def fit(
-        self, support: Float[np.ndarray, "n d"], labels: Float[np.ndarray, "n k"], groups: np.ndarray | None = None
+        self,
+        support: Float[np.ndarray, "n d"],
+        labels: Float[np.ndarray, "n k"],
+        groups: np.ndarray | None = None,
+        blocks: Mapping[str, tuple[int, int]] | None = None,
     ) -> Self:
         """Solve for the weights; without `groups` every image counts as its own patient."""
-        self.standardiser_ = Standardiser.fit(support, self.power)
+        self.standardiser_ = Standardiser.fit(support, self.power, blocks)
         rows, truth = self.standardiser_(support), np.asarray(labels, dtype=np.float64)
         who = np.arange(len(truth)) if groups is None else np.asarray(groups)
         fold = patient_folds(who, self.folds, np.random.default_rng(self.seed))

@@ -35,10 +35,14 @@ class Prototypes:
     bias_: Float[np.ndarray, "k"] = field(init=False, repr=False)
 
     def fit(
-        self, support: Float[np.ndarray, "n d"], labels: Float[np.ndarray, "n k"], groups: np.ndarray | None = None
+        self,
+        support: Float[np.ndarray, "n d"],
+        labels: Float[np.ndarray, "n k"],
+        groups: np.ndarray | None = None,
+        blocks: Mapping[str, tuple[int, int]] | None = None,
     ) -> Self:
-        """Take the means; nothing is chosen, so `groups` plays no part."""
-        del groups
+        """Take the means; nothing is chosen, so `groups` and `blocks` play no part."""
+        del groups, blocks
         self.standardiser_ = Standardiser.fit(support, self.power)
         rows = self.standardiser_(support).astype(np.float64)
         present, absent = labels == 1, labels == 0
