@@ -184,3 +184,12 @@ def test_doors_are_small(door):
             names = ast.literal_eval(node.value)
             assert len(names) <= 10
             assert len(names) == len(set(names))
+
+
+def test_every_interval_in_the_readme_stands_on_the_results_page():
+    """A number in README comes from a recipe: it must stand, with its interval, on the page that the recipes write."""
+    number = re.compile(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]")
+    results = read(ROOT / "docs" / "reference" / "results.md")
+    claimed = number.findall(read(ROOT / "README.md"))
+    assert claimed
+    assert [n for n in claimed if n not in results] == []
