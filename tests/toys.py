@@ -10,15 +10,18 @@ import numpy as np
 from PIL import Image
 
 from tapetum.archive import Archive, IngestConfig, ingest, open_archive
-from tapetum.learn.pairs import Pairs
+from tapetum.learn.pairing.pairs import Pairs
+from tapetum.learn.pairing.texts import Groups
+from tapetum.learn.pairing.tokens import Tokens
+from tapetum.learn.pairing.tree import Tree
 
 ENCODER = "tiny(size=32, dim=16)"
 TEXT = "tiny(dim=32)"
 COLOURS = {
-    "normal_fundus": (200, 90, 40),
-    "glaucoma": (60, 170, 70),
-    "cataract": (110, 120, 200),
-    "macular_hole": (190, 180, 60),
+    "normal_fundus": (180, 100, 90),  # all have more red than blue, as fundus photographs have
+    "glaucoma": (100, 230, 0),
+    "cataract": (210, 10, 60),
+    "macular_hole": (230, 230, 20),
 }
 REPORTS = {
     "normal_fundus": "normal fundus",
@@ -86,8 +89,15 @@ def pairs(
     noise: float = 0.3,
     real: bool = True,
     seed: int = 0,
+    tree: bool = False,
+    local: bool = False,
 ) -> Pairs:
-    """Two images per patient; features are a linear map of the text's features and noise, or noise alone."""
+    """Two images per patient; features are a linear map of the text's features and noise, or noise alone.
+
+    Args:
+        tree: every text is also a finding below one of two groups.
+        local: images have four tokens whose mean are their features, and the first word of a text is a piece of it.
+    """
     rng = np.random.default_rng(seed)
     vocabulary = rng.normal(size=(texts, words))
     vocabulary /= np.linalg.norm(vocabulary, axis=1, keepdims=True)
@@ -95,10 +105,25 @@ def pairs(
     said[: 2 * texts : 2] = said[1 : 2 * texts : 2] = np.arange(texts)
     clean = vocabulary[said] @ rng.normal(size=(words, dim))
     features = clean * real + noise * rng.normal(size=clean.shape)
+    known = {}
+    if tree:
+        group = np.arange(texts) % 2
+        labels = np.concatenate([np.eye(2)[group], np.eye(texts)], 1)[said]
+        names = np.concatenate([[vocabulary[group == g].mean(0) for g in (0, 1)], vocabulary])
+        found = Tree(("even", "odd", *(f"finding {i}" for i in range(texts))), np.concatenate([[-1, -1], group]))
+        known = {"tree": found, "labels": labels, "names": names}
+    if local:
+        spread = rng.normal(size=(len(said), 4, dim))
+        tokens = features[:, None] + 0.2 * (spread - spread.mean(1, keepdims=True))
+        known["tokens"] = Tokens((tokens.astype(np.float16),), ((0, dim),), ((2, 2),))
+        known["groups"] = Groups(
+            np.vstack([vocabulary, np.ones(words)]), np.stack([said, np.full(len(said), texts)], 1)
+        )
     return Pairs(
         features.astype(np.float32),
         tuple(f"text {i}" for i in said),
         vocabulary[said],
         tuple(f"p{i // 2:03d}" for i in range(2 * patients)),
         tuple(f"image{i:04d}" for i in range(2 * patients)),
+        **known,
     )

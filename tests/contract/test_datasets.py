@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from tapetum.archive import ingest, open_archive
-from tapetum.archive.card import Card
-from tapetum.archive.rows import Row
+from tapetum.archive.exports.card import Card
+from tapetum.archive.rows import Refusal, Row
 from tapetum.core.errors import DataError
 from tapetum.core.registry import Family
 from tapetum.core.types import Split
@@ -42,13 +42,17 @@ def fake_tree(root: Path, card: Card) -> Path:
     texts = sorted(card.label_map) or ["1"]
     for place, holds in card.layout.items():
         if place.endswith("/"):
-            (root / place).mkdir()
+            (root / place).mkdir(parents=True)
+            begin = 100 * list(card.layout).index(place)
             for i in range(IMAGES):
-                (root / place / f"{i}.jpg").write_bytes(jpeg(i))
+                (root / place / f"{i}.jpg").write_bytes(jpeg(begin + i))
         elif place.endswith(".csv"):
             lines = [",".join(holds)]
             for i in range(IMAGES):
-                cells = {"file": f"{i}.jpg", "patient_id": f"p{i // 2}", "label": texts[i % len(texts)], **CELL}
+                text = texts[i % len(texts)]
+                named = {"file": f"{i}.jpg", "Name": f"{i}.jpg", "patient_id": f"p{i // 2}"}
+                cells = {**named, "label": text, "DR": text, "DME": text, **CELL}
+                cells |= {"image ID": str(i), "class label": text, "class": text}
                 lines.append(",".join(cells.get(column, "text") for column in holds))
             (root / place).write_text("\n".join(lines) + "\n")
         elif place.endswith(".npz"):
@@ -156,3 +160,46 @@ def test_medmnist_has_its_known_counts(part: str) -> None:
     if part == "retinamnist":
         assert sum(row.split == Split.TRAIN for row in rows) == 1080
         assert sum(row.split == Split.VAL for row in rows) == 120
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "folder", "rarest"),
+    [
+        ("busi", "busi", ("normal", 133)),
+        ("wbc_tecom", "wbc", ("basophil", 1)),
+        ("wbc_cellavision", "wbc", ("basophil", 3)),
+    ],
+)
+def test_sets_without_patients_have_their_known_counts(name: str, folder: str, rarest: tuple[str, int]) -> None:
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"TAPETUM_DATA has no {folder}/")
+    rows = [row for row in DATASETS.build(name)(DATA / folder) if isinstance(row, Row)]
+    assert {"images": len(rows)} == card_of(name).counts
+    assert len({row.patient_id for row in rows}) == len(rows)
+    assert sum(row.labels == (rarest[0],) for row in rows) == rarest[1]
+
+
+def test_a_cell_without_image_or_class_is_refused(tmp_path: Path) -> None:
+    root = fake_tree(tmp_path / "set", card_of("wbc_tecom"))
+    with (root / "labels1.csv").open("a") as table:
+        table.write("77,1\n3,9\n")
+    found = list(DATASETS.build("wbc_tecom")(root))
+    assert [(r.file, r.row) for r in found if isinstance(r, Refusal)] == [("77", 12), ("3", 13)]
+    assert sum(isinstance(r, Row) for r in found) == IMAGES
+    (root / "labels1.csv").write_text("image,class\n1,2\n")
+    with pytest.raises(DataError, match="no column 'image ID'"):
+        list(DATASETS.build("wbc_tecom")(root))
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not (DATA / "tvhl").is_dir(), reason="TAPETUM_DATA has no tvhl/")
+def test_a_patient_of_tvhl_stands_on_one_side_in_both_modalities() -> None:
+    splits: dict[str, set[Split]] = defaultdict(set)
+    for name in ("tvhl_fundus", "tvhl_oct"):
+        rows = [row for row in DATASETS.build(name)(DATA / "tvhl") if isinstance(row, Row)]
+        assert {"images": len(rows)} == card_of(name).counts
+        assert {row.split for row in rows} == {Split.TRAIN, Split.VAL, Split.TEST}
+        for row in rows:
+            splits[row.patient_id].add(row.split)
+    assert {len(found) for found in splits.values()} == {1}

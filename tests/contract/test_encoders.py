@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from foreign import ENCODERS
 from tapetum.core.registry import Family
 from tapetum.nets import Encoder, build_encoder
+from tapetum.nets.roles import blocks_of, linear_roles
 from tapetum.nets.spec import RESAMPLINGS, state_digest
 
 FAMILY = Family("tapetum.nets.encoders")
@@ -25,6 +27,8 @@ def _offline(*_: Any, **__: Any) -> None:
 @pytest.fixture(scope="module", params=FAMILY.names())
 def spec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A spec of each member; a random tiny model on disk for the one that reads a folder."""
+    if request.param in ENCODERS:
+        return ENCODERS[request.param](tmp_path_factory.mktemp(request.param))
     if request.param != "transformer":
         return request.param + OPTIONS.get(request.param, "")
     import transformers as hf
@@ -86,6 +90,17 @@ def test_token_block_is_the_mean_of_the_tokens(encoder: Encoder) -> None:
     with torch.no_grad():
         features, tokens = encoder(_images(encoder)), encoder.tokens(_images(encoder))
     torch.testing.assert_close(tokens.mean(1), features[:, a:b], atol=1e-5, rtol=1e-4)
+
+
+def test_tuning_finds_blocks_and_layers(encoder: Encoder) -> None:
+    """Roles and blocks are how tuners aim; an encoder that has none of them could not be tuned."""
+    assert isinstance(encoder, torch.nn.Module)
+    roles = linear_roles(encoder)
+    blocks = blocks_of(encoder)
+    assert list(roles.values()).count("patch") == 1
+    assert set(roles.values()) & {"query", "qkv", "pointwise", "spatial"}
+    assert len(blocks) >= 2
+    assert len({name for name, _ in blocks}) == len(blocks)
 
 
 def test_evaluation_is_deterministic_and_tells_images_apart(encoder: Encoder) -> None:

@@ -16,7 +16,10 @@ from tapetum.core.types import Split
 from toys import COLOURS, ENCODER, TEXT
 
 PROTOCOLS = Family("tapetum.bench.protocols")
-QUICK = {"zero_shot": "zero_shot(shuffles=2, compare=())"}
+QUICK = {
+    "zero_shot": "zero_shot(shuffles=2, compare=())",
+    "few_shot": "few_shot(adapters=('prototypes',), shots=(2, 8), draws=2)",
+}
 SUPERVISION = {"report-supervised", "unseen finding", "supervised", "negative control"}
 CONFIG = BenchConfig(encoders=ENCODER, text_encoder=TEXT, text="report", prompt_set="name", threads=1, draws=40)
 each_protocol = pytest.mark.parametrize("name", PROTOCOLS.names())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from foreign import TEXTS as TEXTS_OF_OTHERS
 from tapetum.core.registry import Family
 from tapetum.nets import TextEncoder, build_text_encoder
 
@@ -29,6 +30,8 @@ def _offline(*_: Any, **__: Any) -> None:
 
 @pytest.fixture(scope="module", params=FAMILY.names())
 def spec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if request.param in TEXTS_OF_OTHERS:
+        return TEXTS_OF_OTHERS[request.param](tmp_path_factory.mktemp(request.param))
     if request.param != "transformer":
         return request.param
     return f"transformer(path={str(_bert(tmp_path_factory.mktemp('bert')))!r})"

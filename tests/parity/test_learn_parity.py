@@ -15,11 +15,11 @@ from torch.nn.functional import cross_entropy, logsigmoid, normalize
 
 from tapetum.learn.adapters.linear_probe import LinearProbe
 from tapetum.learn.adapters.prototypes import Prototypes
+from tapetum.learn.aligner.closed_form import TextSeparation
 from tapetum.learn.alignment.clip import clip
 from tapetum.learn.alignment.siglip import siglip
-from tapetum.learn.closed_form import TextSeparation
-from tapetum.learn.ridge import Gram
-from tapetum.learn.standardise import Standardiser
+from tapetum.learn.fitting.ridge import Gram
+from tapetum.learn.fitting.standardise import Standardiser
 
 SCALE, BIAS = torch.tensor(5.0, dtype=torch.float64), torch.tensor(-2.0, dtype=torch.float64)
 

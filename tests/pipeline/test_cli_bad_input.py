@@ -95,7 +95,7 @@ def test_wrong_extension_and_one_channel_are_taken(export, name, data):
     assert done.exit_code == 0
     assert "5 images" in done.stdout
     if name == "x.jpg":
-        assert "x.jpg is a PNG file by its content" in done.stderr
+        assert "x.jpg: a PNG file by its content" in done.stderr
 
 
 def test_missing_column_and_unknown_encoding_write_nothing(export):

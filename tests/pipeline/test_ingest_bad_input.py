@@ -153,7 +153,7 @@ def test_content_decides_over_the_file_name_and_is_noted(tmp_path: Path) -> None
     (export / "images" / "x.jpg").write_bytes(picture(9))
     found = take(export)
     assert (found.images, found.quarantined) == (5, 0)
-    assert "images/x.jpg is a PNG file by its content; read as such" in found.notes
+    assert "images/x.jpg: a PNG file by its content; read as such" in found.notes
 
 
 def test_missing_eye_age_and_report_where_allowed(tmp_path: Path) -> None:

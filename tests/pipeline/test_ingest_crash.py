@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 from test_ingest_bad_input import clinic, picture
 
-import tapetum.archive.vault
+import tapetum.archive.store.vault
 from tapetum.archive import ingest, open_archive, verify
-from tapetum.archive.catalog import Catalog
+from tapetum.archive.store.catalog import Catalog
 from tapetum.core.errors import ArtefactError
 
 SCRIPT = """
 import importlib, os, signal, sys
 import tapetum.archive
-engine = importlib.import_module("tapetum.archive.ingest")
+engine = importlib.import_module("tapetum.archive.intake.taking")
 engine.BATCH_FILES = 2
 moment = int(sys.argv[3])
 
@@ -110,7 +110,7 @@ def test_full_disk_is_said_and_the_ingest_goes_on_later(
             raise OSError(28, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr(tapetum.archive.vault.os, "fsync", full)
+    monkeypatch.setattr(tapetum.archive.store.vault.os, "fsync", full)
     with pytest.raises(ArtefactError, match="No space left") as caught:
         ingest([export], tmp_path / "out.tap")
     assert "run the same again" in caught.value.next_step

@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tapetum.archive import decode, fields
+from tapetum.archive.intake.split import assign_splits
 from tapetum.archive.places import Places
-from tapetum.archive.split import assign_splits
 from tapetum.core.errors import DataError
 from tapetum.core.types import Split
 

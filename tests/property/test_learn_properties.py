@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tapetum.bench.controls import shuffle_between_patients
 from tapetum.learn.adapt import draw_shots
-from tapetum.learn.loop import batches, learning_rate_at
-from tapetum.learn.pairs import Pairs
-from tapetum.learn.ridge import Gram, patient_folds
+from tapetum.learn.fitting.ridge import Gram, patient_folds
+from tapetum.learn.pairing.pairs import Pairs
+from tapetum.learn.training.loop import batches, learning_rate_at
 
 seeds = st.integers(0, 2**32 - 1)
 patients = st.lists(st.integers(0, 9), min_size=1, max_size=40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image
 
 from tapetum.archive import Archive, IngestConfig, audit, ingest, open_archive
-from tapetum.archive.duplicates import THRESHOLD, candidate_pairs, describe, duplicate_pairs
+from tapetum.archive.duplicates import Textures, describe, duplicate_pairs, pairs_of
+from tapetum.archive.quality import ADVICE
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Embeddings
 
@@ -77,8 +79,13 @@ def test_planted_copies_are_found_and_only_they(tmp_path: Path) -> None:
     assert len(report.across_patients) == 4
     assert any("equal pixels belong to two patients" in p for p in report.problems)
     assert any("3 pairs of near duplicates belong to two patients" in p for p in report.problems)
+    assert not list(archive.cache.glob("texture-*.npz"))  # what the ingest saw is enough
+    assert len(report.groups) == 4
+    assert report.fails == bool(report.across_splits)
+    assert report.as_dict()["fails"] == report.fails
+    (archive.path / "catalog.sqlite").rename(tmp_path / "away.sqlite")
+    assert str(duplicate_pairs(archive)) == str(report.pairs)  # decoded; as text, since a missing cosine is NaN
     assert list(archive.cache.glob("texture-*.npz"))
-    assert str(duplicate_pairs(archive)) == str(report.pairs)  # from the cache; as text, since a missing cosine is NaN
 
 
 def test_embeddings_that_disagree_drop_a_near_duplicate_but_no_equal_one(tmp_path: Path) -> None:
@@ -94,7 +101,8 @@ def test_embeddings_that_disagree_drop_a_near_duplicate_but_no_equal_one(tmp_pat
     report = audit(archive, apart)
     assert [p.kind for p in report.pairs] == ["exact"]
     assert report.method == "hash and embeddings of tiny()"
-    assert len(duplicate_pairs(archive)) == 3
+    # of two images with equal pixels one is compared with the third
+    assert sorted(p.kind for p in duplicate_pairs(archive)) == ["exact", "near"]
 
 
 def test_small_images_are_compared_by_their_pixels_only(tmp_path: Path) -> None:
@@ -106,24 +114,6 @@ def test_small_images_are_compared_by_their_pixels_only(tmp_path: Path) -> None:
         "c.jpg": ("r", jpeg(small, 95), "A"),
     }
     assert [p.kind for p in duplicate_pairs(archive_of(tmp_path, files))] == ["exact"]
-
-
-def test_flat_images_match_nothing() -> None:
-    values = np.stack([describe(np.full((80, 80, 3), v, np.uint8)) for v in (10, 10, 200)])
-    assert not values.any()
-    assert list(candidate_pairs(values, 0.5)) == []
-
-
-def test_blocks_agree_with_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    import tapetum.archive.duplicates as module
-
-    values = np.random.default_rng(0).normal(size=(23, 1024)).astype(np.float32)
-    values /= np.linalg.norm(values, axis=1, keepdims=True)
-    values[20] = values[3]
-    whole = [(i, j) for i, j, _, _ in candidate_pairs(values, 0.02)]
-    monkeypatch.setattr(module, "_BLOCK", 5)
-    assert sorted((i, j) for i, j, _, _ in candidate_pairs(values, 0.02)) == sorted(whole)
-    assert (3, 20) in whole
 
 
 def test_audit_counts_labels_and_names_what_cannot_be_measured(tmp_path: Path) -> None:
@@ -166,9 +156,55 @@ def test_label_matrix_is_nan_where_nothing_is_known(tmp_path: Path) -> None:
 def test_copies_of_real_photographs_are_found_and_their_neighbours_are_not() -> None:
     places = sorted((DATA / "odir" / "images").glob("*.jpg"))[::67][:60]
     images = [Image.open(place).convert("RGB") for place in places]
-    first = np.stack([describe(np.asarray(image)) for image in images])
     copies = [jpeg(im.resize((180, 180)), 70) if i % 2 else jpeg(im, 50) for i, im in enumerate(images)]
-    second = np.stack([describe(np.asarray(Image.open(io.BytesIO(data)))) for data in copies])
-    likeness = first @ second.T
-    assert (np.diag(likeness) >= THRESHOLD).mean() >= 0.95
-    assert (likeness[~np.eye(len(images), dtype=bool)] >= THRESHOLD).mean() < 0.001
+    everything = [np.asarray(image) for image in images] + [np.asarray(Image.open(io.BytesIO(data))) for data in copies]
+    names = tuple(f"{i:03d}" for i in range(len(everything)))
+    found = pairs_of(Textures(names, np.stack([describe(i) for i in everything]).astype(np.float16), names))
+    right = {(f"{i:03d}", f"{i + len(images):03d}") for i in range(len(images))}
+    assert len({(p.first, p.second) for p in found} & right) >= 0.95 * len(images)
+    assert all((p.first, p.second) in right for p in found)
+
+
+def test_quality_and_copied_sentences_are_told(tmp_path: Path) -> None:
+    archive = archive_of(tmp_path, {f"{i}.png": ("p1", png(eye(i)), "") for i in range(3)})
+    old, new = "Soft drusen in both eyes. Clear media.", "Soft drusen in both eyes. Now a new bleeding in the macula."
+    reports = [(old, "2020-01-01", 0.9, ""), (new, "2021-01-01", 0.1, "blurred"), (new, "2021-01-01", 0.2, "blurred")]
+    records = tuple(
+        dataclasses.replace(r, report=text, captured=day, gradable=gradable, quality=reason)
+        for r, (text, day, gradable, reason) in zip(archive.records, reports, strict=True)
+    )
+    report = audit(dataclasses.replace(archive, records=records))
+    assert (report.judged, report.ungradable, report.copied_sentences) == (3, {"blurred": 2}, 1)
+    assert f"  blurred 2: {ADVICE['blurred']}" in report.text()
+    assert "sentences copied from the visit before: 1" in report.text()
+    plain = audit(archive)
+    assert (plain.judged, plain.ungradable, plain.copied_sentences) == (0, {}, 0)
+    assert "quality:" not in plain.text()
+
+
+def test_patients_with_equal_pictures_come_into_one_part(tmp_path: Path) -> None:
+    files: dict[str, tuple[str, bytes, str]] = {}
+    for i in range(12):
+        buffer = io.BytesIO()
+        eye(i, 80).save(buffer, "TIFF")
+        files |= {f"{i}.png": (f"p{i}", png(eye(i, 80)), ""), f"{i}.tif": (f"q{i}", buffer.getvalue(), "")}
+    archive = archive_of(tmp_path, files)
+    split_of = {r.patient_id: r.split for r in archive.records}
+    assert len(split_of) == 24
+    assert len(set(split_of.values())) == 3
+    assert all(split_of[f"p{i}"] == split_of[f"q{i}"] for i in range(12))
+    assert not audit(archive).fails
+
+
+def test_pairs_are_kept_until_the_images_change(tmp_path: Path) -> None:
+    archive = archive_of(tmp_path, {"a.png": ("p", png(eye(1)), ""), "b.jpg": ("q", jpeg(eye(1)), "")})
+    found = duplicate_pairs(archive)
+    kept = archive.cache / "pairs.json"
+    told = json.loads(kept.read_text())
+    assert [(p.first, p.second) for p in found] == [tuple(row[:2]) for row in told["pairs"]]
+    kept.write_text(json.dumps({**told, "pairs": []}))
+    assert duplicate_pairs(archive) == ()  # read, not found again
+    kept.write_text("{")
+    assert str(duplicate_pairs(archive)) == str(found)
+    fewer = dataclasses.replace(archive, records=archive.records[:1])
+    assert duplicate_pairs(fewer) == ()

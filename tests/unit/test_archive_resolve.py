@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from tapetum.archive.catalog import Statement
-from tapetum.archive.resolve import contradiction, resolve
-from tapetum.archive.split import assign_splits
+from tapetum.archive.intake.resolve import contradiction, resolve
+from tapetum.archive.intake.split import assign_splits
+from tapetum.archive.store.catalog import Statement
 from tapetum.core.errors import UsageError
-from tapetum.core.types import Split
+from tapetum.core.types import Laterality, Split
 
 
 def says(source: str, image: str, patient: str, *, reason: str = "", ordinal: int = 0, **fields: Any) -> Statement:
     said = {
         "patient_id": patient, "laterality": "OD", "sex": "unknown", "age_years": None, "captured": "unknown",
-        "split": "unassigned", **fields,
+        "split": "unassigned", "modality": "fundus", "report": "", **fields,
     }  # fmt: skip
     return Statement("export", source, image, ordinal, 2, reason, said)
 
@@ -85,3 +85,34 @@ def test_splits_keep_proportions_in_every_stratum_and_do_not_move_old_patients()
 def test_fractions_that_are_none(fractions: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="split fractions"):
         assign_splits({"p": ""}, given={}, fractions=fractions, seed=0)
+
+
+def test_an_eye_that_disc_or_report_contradicts_is_refused() -> None:
+    right, left = Laterality.RIGHT, Laterality.LEFT
+    said = [says("a.png", "1", "p"), says("b.png", "2", "q"), says("c.png", "3", "r", report="OS: drusen.")]
+    found = resolve(said, {"1": left, "2": right})
+    assert [s.source for s in found.kept] == ["b.png"]
+    assert [r.file for r in found.quarantine] == ["a.png", "c.png"]
+    assert "side of the disc says OS" in found.quarantine[0].reason
+    assert "report says OS" in found.quarantine[1].reason
+
+
+def test_a_report_of_both_eyes_images_speaks_of_neither() -> None:
+    report = {"report": "OS: drusen.", "captured": "2020-01-01"}
+    said = [says("a.png", "1", "p", **report), says("b.png", "2", "p", laterality="OS", **report)]
+    assert len(resolve(said).kept) == 2
+
+
+def test_the_file_name_tells_an_eye_that_nothing_else_tells() -> None:
+    said = [says("a.png", "1", "p", laterality="unknown", file_eye="OS", provenance={"sex": "column s"})]
+    (kept,) = resolve(said, {"1": Laterality.UNKNOWN}).kept
+    assert kept.said["laterality"] == "OS"
+    assert kept.said["provenance"] == {"sex": "column s", "laterality": "file name"}
+    against = resolve([says("a.png", "1", "p", file_eye="OS")])
+    assert "the file name says OS" in against.quarantine[0].reason
+    lung = resolve([says("a.png", "1", "p", file_eye="OS", modality="cxr", report="Left lung clear.")])
+    assert len(lung.kept) == 1
+
+
+def test_the_disc_speaks_of_fundus_photographs_only() -> None:
+    assert resolve([says("a.png", "1", "p", modality="oct")], {"1": Laterality.LEFT}).kept

@@ -9,7 +9,7 @@ import pytest
 
 from tapetum.archive import fields
 from tapetum.archive.places import Places
-from tapetum.archive.tables import map_columns, read_table
+from tapetum.archive.tables.table import map_columns, read_table
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Laterality
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from tapetum.bench.measures import Context, decision_records, grade_records, ranking_records, rename
-from tapetum.core.errors import UsageError
+from tapetum.bench.measures import Context, class_records, decision_records, grade_records, ranking_records, rename
+from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Interval
 
 
@@ -111,6 +111,17 @@ def test_images_without_exactly_one_grade_are_left_out():
     _, accuracy = grade_records(context(6), "row", "supervised", ("0", "1"), scores, labels)
     assert accuracy.interval.estimate == pytest.approx(2 / 3)
     assert accuracy.images == 3
+
+
+def test_accuracy_of_classes_without_an_order_by_hand():
+    labels = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1], [0, 1, 1]])
+    scores = np.array([[0.9, 0.2, 0.1], [0.5, 0.4, 0.3], [0.1, 0.1, 0.2], [0, 0, 1], [1, 0, 0]])
+    (accuracy,) = class_records(context(5), "row", "supervised", scores, labels)
+    assert accuracy.metric == "accuracy_score"
+    assert accuracy.interval.estimate == pytest.approx(3 / 4)
+    assert accuracy.images == 4
+    with pytest.raises(DataError, match="exactly one of 3 labels"):
+        class_records(context(5), "row", "supervised", scores, np.zeros((5, 3)))
 
 
 def test_grades_that_are_no_numbers_are_refused():

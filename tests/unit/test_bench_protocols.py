@@ -34,6 +34,13 @@ def test_rows_of_zero_shot_are_never_mixed(toy_archive):
     assert {r.metric for r in unseen} == {"auroc_score", "auroc_score (DeLong)", "average_precision_score"}
 
 
+@pytest.mark.parametrize("protocol", ["zero_shot", "retrieval", "few_shot"])
+@pytest.mark.parametrize("setting", ["ordinal", "exclusive"])
+def test_grades_and_classes_are_refused_where_nothing_would_come_of_them(toy_archive, protocol, setting):
+    with pytest.raises(UsageError, match=f"{setting}=true with {protocol}"):
+        run_bench(protocol, toy_archive, dataclasses.replace(CONFIG, **{setting: True}))
+
+
 def test_the_main_task_is_not_compared_with_itself(toy_archive):
     config = dataclasses.replace(CONFIG, task="contrastive(epochs=3)")
     results = run_bench("zero_shot(shuffles=0, unseen=False, compare=('contrastive(epochs=3)',))", toy_archive, config)
@@ -104,7 +111,7 @@ def test_retrieval_of_own_texts_and_wrong_words(toy_archive, toy_model):
 
 def test_grades_get_a_quadratic_kappa(tmp_path):
     grades = {name: str(i) for i, name in enumerate(COLOURS)}
-    archive = clinic(tmp_path / "graded", labels=grades, noise=5.0)
+    archive = clinic(tmp_path / "graded", labels=grades, noise=5.0, patients=120)
     results = run_bench("linear_probe", archive, dataclasses.replace(CONFIG, ordinal=True))
     assert results.find("macro", "quadratic_kappa_score").interval.estimate > 0.9
     assert results.find("macro", "accuracy_score").interval.estimate > 0.9

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
+import numpy as np
 import pytest
+from PIL import Image
 
+from tapetum.archive import IngestConfig, ingest, open_archive
 from tapetum.bench import BenchConfig, run_bench
 from tapetum.bench.trial import code_digest, trial_of
 from tapetum.core.errors import DataError, LeakageError, UsageError
@@ -153,3 +157,58 @@ def test_a_tuned_tower_is_tested_with_its_own_features(toy_archive):
     own = trial.test_embeddings_of(model)
     assert own.image_ids == trial.test_embeddings.image_ids
     assert not (own.features == trial.test_embeddings.features).all()
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """Four patients to learn on and four to test on; a tested picture is a learned one, saved again and smaller."""
+    root = tmp_path_factory.mktemp("copied")
+    pictures = {f"p{i}": textured(i) for i in range(8)} | {"p4": textured(0).resize((140, 140)), "p5": textured(5)}
+    folder = root / "export"
+    folder.mkdir()
+    for patient, picture in pictures.items():
+        picture.save(folder / f"{patient}.jpg", quality=85)
+    table = "".join(f"{p}.jpg,{p},{'glaucoma' if int(p[1]) % 2 else 'cataract'}\n" for p in pictures)
+    (folder / "t.csv").write_text("file,patient,label\n" + table, encoding="utf-8")
+    ingest(folder, root / "copied.tap", IngestConfig(pack="fundus", modality="fundus"))
+    return split_at(open_archive(root / "copied.tap"), {f"p{i}" for i in range(4)})
+
+
+def textured(number):
+    rng = np.random.default_rng(number)
+    y, x = np.mgrid[0:160, 0:160] / 80 - 1
+    picture = 120.0 + cv2.GaussianBlur(rng.normal(0, 1, (160, 160)), (0, 0), 4) * 200
+    picture[np.hypot(x, y) > 0.95] = 0
+    return Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def split_at(archive, learned):
+    records = (
+        dataclasses.replace(r, split=Split.TRAIN if r.patient_id in learned else Split.TEST) for r in archive.records
+    )
+    return dataclasses.replace(archive, records=tuple(records))
+
+
+def test_copies_of_learned_images_are_not_tested(copied):
+    trial = trial_of(copied, CONFIG)
+    assert {r.patient_id for r in trial.test_records} == {"p5", "p6", "p7"}
+    assert trial.notes == ("1 of 4 test images left out: they look like images learned on",)
+    leaky = trial_of(copied, dataclasses.replace(CONFIG, keep_copies=True))
+    assert {r.patient_id for r in leaky.test_records} == {"p4", "p5", "p6", "p7"}
+    assert leaky.notes == ()
+
+
+def test_copies_in_another_archive_are_not_tested(copied, tmp_path):
+    (tmp_path / "export").mkdir()
+    textured(1).resize((150, 150)).save(tmp_path / "export" / "again.png")
+    textured(30).save(tmp_path / "export" / "new.png")
+    (tmp_path / "export" / "t.csv").write_text("file,patient,label\nagain.png,a,cataract\nnew.png,b,glaucoma\n")
+    ingest(tmp_path / "export", tmp_path / "else.tap", IngestConfig(pack="fundus", modality="fundus"))
+    trial = trial_of(copied, CONFIG, test=open_archive(tmp_path / "else.tap"))
+    assert [r.source for r in trial.test_records] == ["new.png"]
+
+
+def test_a_test_set_of_copies_alone_is_refused(copied):
+    only = dataclasses.replace(copied, records=tuple(r for r in copied.records if r.patient_id in ("p0", "p4")))
+    with pytest.raises(DataError, match="all 1 tested images look like"):
+        _ = trial_of(only, CONFIG).test_records

@@ -161,8 +161,9 @@ def test_main_sets_the_environment_before_torch(monkeypatch, capsys):
 def test_all_verbs_are_there():
     known = set(typer.main.get_command(app).commands)
     assert known == {
-        "phantom", "ingest", "audit", "embed", "pretrain", "adapt", "predict", "bench", "search", "card", "verify",
-        "demo", "list", "doctor",
+        "phantom", "ingest", "audit", "embed", "pretrain", "adapt", "predict", "bench", "compare", "distil", "onnx",
+        "search", "card",
+        "verify", "convert", "gc", "export", "forget", "reidentify", "rekey", "demo", "list", "doctor",
     }  # fmt: skip
 
 

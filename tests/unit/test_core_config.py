@@ -89,3 +89,16 @@ def test_a_recipe_that_is_no_text_is_refused_in_words(tmp_path):
         load(Toy, "t", recipe)
     with pytest.raises(UsageError, match="no recipe"):
         load(Toy, "t", tmp_path)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    wanted: bool = False
+    also: bool = True
+
+
+def test_truth_is_written_as_in_a_recipe():
+    assert load(Wanted, "x", assignments=["wanted=true", "also=false"]) == Wanted(True, False)
+    assert load(Wanted, "x", assignments=["wanted=True"]).wanted is True
+    with pytest.raises(UsageError, match="wrong type"):
+        load(Wanted, "x", assignments=["wanted=yes"])

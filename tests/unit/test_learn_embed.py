@@ -13,7 +13,7 @@ import pytest
 
 from tapetum.core.errors import ArtefactError, DataError, UsageError
 from tapetum.core.types import Embeddings, Head, ImageRecord, Laterality, Split
-from tapetum.learn.embed import (
+from tapetum.learn.features.embed import (
     decode_side,
     embed,
     embed_pixels,
@@ -21,9 +21,9 @@ from tapetum.learn.embed import (
     load_embeddings,
     save_embeddings,
 )
-from tapetum.learn.embedder import Embedder, parse_encoders
-from tapetum.learn.rowcache import RowCache
-from tapetum.learn.runtime import Runner
+from tapetum.learn.features.embedder import Embedder, parse_encoders
+from tapetum.learn.features.rowcache import RowCache
+from tapetum.learn.features.runtime import Runner
 
 ONE = "tiny(size=32, dim=8)"
 TWO = f"{ONE} + tiny(size=64, dim=12)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 
 from tapetum.core.errors import UsageError
 from tapetum.learn import PretrainConfig, embed, load_model, pretrain, zero_shot
-from tapetum.learn.embed import decode_side
-from tapetum.learn.embedder import Embedder
-from tapetum.learn.finetune import fine_tune
-from tapetum.learn.gradient import AlignmentLoss
-from tapetum.learn.loop import LoopSettings
+from tapetum.learn.aligner.finetune import fine_tune
+from tapetum.learn.aligner.objective import AlignmentLoss
+from tapetum.learn.features.embed import decode_side
+from tapetum.learn.features.embedder import Embedder
+from tapetum.learn.training.checkpoint import Saver, Saving
+from tapetum.learn.training.loop import LoopSettings
 from tapetum.nets import build_encoder
 from toys import COLOURS, ENCODER, TEXT
 
@@ -64,8 +66,8 @@ def test_the_log_tells_of_both_stages(tuned):
 class Seen:
     """An archive that notes what was asked of it."""
 
-    def __init__(self, archive):
-        self.archive, self.asked = archive, []
+    def __init__(self, archive, cache):
+        self.archive, self.asked, self.cache, self.records = archive, [], cache, archive.records
 
     def pixels(self, image_id, *, min_side):
         self.asked.append((image_id, min_side))
@@ -80,35 +82,86 @@ def parts(archive, embeddings):
     return found[0], Family("tapetum.learn.tasks").build("ridge").fit(found[0], np.random.default_rng(0))
 
 
-def test_the_tower_sees_the_pixels_that_are_embedded_in_the_order_of_the_pairs(toy_archive, toy_embeddings):
-    pairs, start = parts(toy_archive, toy_embeddings)
-    seen, asked = Seen(toy_archive), []
-    loss = AlignmentLoss("clip", 0.95)
-    features = []
+def tune(archive, pairs, start, *, epochs=1, **more):
+    """Fine-tune with a rate of 0; what the loss was given: image side, rows of the pairs by their text features."""
+    loss, features = AlignmentLoss("clip"), []
 
     def spy(image, text, match, *, scale, bias):
-        features.append(image.detach())
-        return AlignmentLoss("clip", 0.95).function(image, text, match, scale=scale, bias=bias)
+        if image.shape[1] > 1:  # the level of chance is asked for with one column
+            features.append((image.detach(), torch.is_grad_enabled()))
+        return AlignmentLoss("clip").function(image, text, match, scale=scale, bias=bias)
 
     object.__setattr__(loss, "function", spy)
-    reference = start.aligner.encode_image(torch.from_numpy(pairs.features)).detach()
-    settings = LoopSettings(epochs=1, batch=8, learning_rate=0.0, weight_decay=0.0)
+    settings = LoopSettings(epochs=epochs, batch=8, learning_rate=0.0, weight_decay=0.0)
     fine_tune(
-        seen, pairs, start, Embedder(ENCODER, threads=1, backend="torch"), unfreeze="all", loss=loss,
-        settings=settings, rng=np.random.default_rng(0),
+        archive, pairs, start, Embedder(ENCODER, threads=1, backend="torch"), unfreeze="all", loss=loss,
+        settings=settings, rng=np.random.default_rng(0), **more,
     )  # fmt: skip
-    asked = [i for i, _ in seen.asked]
+    return features
+
+
+def test_the_tower_sees_the_pixels_that_are_embedded(toy_archive, toy_embeddings, tmp_path):
+    pairs, start = parts(toy_archive, toy_embeddings)
+    seen = Seen(toy_archive, tmp_path)
+    reference = start.aligner.encode_image(torch.from_numpy(pairs.features)).detach()
+    encoded = torch.cat([f for f, _ in tune(seen, pairs, start)])
+    # Every row once, in some order: each encoded image is the reference of one image and of no other.
+    nearest = (encoded @ reference.T).argmax(1)
+    assert sorted(nearest.tolist()) == list(range(len(reference)))
+    torch.testing.assert_close(encoded, reference[nearest], atol=1e-4, rtol=1e-3)
+    assert sorted(i for i, _ in seen.asked) == sorted(pairs.image_ids)
     assert {side for _, side in seen.asked} == {decode_side(32)}
-    place = {image_id: i for i, image_id in enumerate(pairs.image_ids)}
-    rows = torch.tensor([place[i] for i in asked])
-    encoded = torch.cat([f for f in features if f.shape[1] > 1])  # the level of chance is asked for with one column
-    torch.testing.assert_close(encoded, reference[rows], atol=1e-4, rtol=1e-3)
+
+
+def test_each_image_is_decoded_once_and_held_out_ones_are_not_augmented(toy_archive, toy_embeddings, tmp_path):
+    pairs, start = parts(toy_archive, toy_embeddings)
+    seen = Seen(toy_archive, tmp_path)
+    features = tune(seen, pairs, start, epochs=2, augment="photometric()")
+    assert len(seen.asked) == len(pairs.image_ids)
+    reference = start.aligner.encode_image(torch.from_numpy(pairs.features)).detach()
+
+    def away(trained):
+        found = torch.cat([f for f, grad in features if grad == trained])
+        return (1 - (found @ reference.T).amax(1)).max()
+
+    assert away(False) < 1e-4
+    assert away(True) > 1e-2
 
 
 def test_another_share_is_refused(toy_archive, toy_embeddings):
     pairs, start = parts(toy_archive, toy_embeddings)
     with pytest.raises(UsageError):
         fine_tune(
-            toy_archive, pairs, start, Embedder(ENCODER, threads=1), unfreeze="none", loss=AlignmentLoss("clip", 0.95),
+            toy_archive, pairs, start, Embedder(ENCODER, threads=1), unfreeze="none", loss=AlignmentLoss("clip"),
             settings=LoopSettings(), rng=np.random.default_rng(0),
         )  # fmt: skip
+
+
+def test_killed_and_called_again_it_ends_with_the_same_weights(toy_archive, toy_embeddings, tmp_path, monkeypatch):
+    pairs, start = parts(toy_archive, toy_embeddings)
+    settings = LoopSettings(epochs=2, batch=24, learning_rate=1e-2, ema=0.9)
+
+    def tuned(folder):
+        saving = Saving(folder, every_steps=1) if folder else None
+        fitted, states = fine_tune(
+            toy_archive, pairs, copy.deepcopy(start), Embedder(ENCODER, threads=1, backend="torch"), unfreeze="all",
+            loss=AlignmentLoss("clip"), settings=settings, rng=np.random.default_rng(0), augment="photometric()",
+            chunk=8, saving=saving,
+        )  # fmt: skip
+        return {**states[0], **fitted.aligner.state_dict()}, fitted
+
+    whole, fitted = tuned(None)
+    write, calls = Saver.write, []
+
+    def killed(self):
+        write(self)
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Saver, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(tmp_path)
+    again, _ = tuned(tmp_path)
+    assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
+    assert "activations" in fitted.log["fine_tuning"]["memory"]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from tapetum.learn.gradient import AlignmentLoss, train_aligner
-from tapetum.learn.loop import LoopSettings
+from tapetum.core.errors import ArtefactError
+from tapetum.learn.aligner.gradient import train_aligner
+from tapetum.learn.aligner.objective import AlignmentLoss
 from tapetum.learn.tasks.contrastive import Contrastive
+from tapetum.learn.training.checkpoint import Saving
+from tapetum.learn.training.loop import LoopSettings
 from tapetum.nets import Aligner
 from toys import pairs
 
@@ -19,25 +23,25 @@ WORDS = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.999, math.sqrt(1 - 
 
 
 def test_matches_are_equal_and_near_equal_texts():
-    match = AlignmentLoss("clip", 0.95).match(3 * WORDS)
+    match = AlignmentLoss("clip").match(3 * WORDS)
     expected = [[1, 1, 0, 0.999], [1, 1, 0, 0.999], [0, 0, 1, 0], [0.999, 0.999, 0, 1]]
     torch.testing.assert_close(match, torch.tensor(expected))
 
 
 def test_chance_of_clip_is_the_log_of_the_batch_even_with_soft_positives():
-    assert AlignmentLoss("clip", 0.95).chance(WORDS) == pytest.approx(math.log(4))
+    assert AlignmentLoss("clip").chance(WORDS) == pytest.approx(math.log(4))
 
 
 def test_chance_of_siglip_is_the_entropy_of_the_share_of_matches():
     words = torch.eye(4)
     share = 0.25
     entropy = -(share * math.log(share) + (1 - share) * math.log(1 - share))
-    assert AlignmentLoss("siglip", 0.95).chance(words) == pytest.approx(4 * entropy, rel=1e-5)
-    assert float(AlignmentLoss("siglip", 0.95).offset(words)) == pytest.approx(math.log(1 / 3), rel=1e-5)
+    assert AlignmentLoss("siglip").chance(words) == pytest.approx(4 * entropy, rel=1e-5)
+    assert float(AlignmentLoss("siglip").offset(words)) == pytest.approx(math.log(1 / 3), rel=1e-5)
 
 
 def test_no_offset_does_better_than_chance():
-    loss = AlignmentLoss("siglip", 0.95)
+    loss = AlignmentLoss("siglip")
     nothing, match = torch.zeros(4, 1), loss.match(WORDS)
     values = [
         float(loss.function(nothing, nothing, match, scale=torch.tensor(1.0), bias=torch.tensor(b)).mean())
@@ -49,14 +53,14 @@ def test_no_offset_does_better_than_chance():
 def test_held_out_patients_are_never_trained_on():
     found, seen = pairs(), []
 
-    def features_of(rows):
+    def features_of(rows, epoch):
         if torch.is_grad_enabled():
             seen.extend(rows.tolist())
         return torch.from_numpy(found.features[rows])
 
     settings = LoopSettings(epochs=2, batch=32)
     result = train_aligner(
-        Aligner(24, 10, 8, normalise=True), found, AlignmentLoss("clip", 0.95), settings, np.random.default_rng(0),
+        Aligner(24, 10, 8, normalise=True), found, AlignmentLoss("clip"), settings, np.random.default_rng(0),
         held_out=0.25, features_of=features_of,
     )  # fmt: skip
     trained = {found.patient_ids[i] for i in seen}
@@ -79,10 +83,38 @@ def test_a_tower_is_trained_together_with_the_aligner():
     before = tower.weight.detach().clone()
     inputs = torch.from_numpy(found.features)
     train_aligner(
-        Aligner(24, 10, 8, normalise=True), found, AlignmentLoss("clip", 0.95), LoopSettings(epochs=2, batch=40),
-        np.random.default_rng(0), held_out=0.2, tower=tower, features_of=lambda rows: tower(inputs[rows]),
+        Aligner(24, 10, 8, normalise=True), found, AlignmentLoss("clip"), LoopSettings(epochs=2, batch=40),
+        np.random.default_rng(0), held_out=0.2, tower=tower, features_of=lambda rows, epoch: tower(inputs[rows]),
     )  # fmt: skip
     assert not torch.equal(tower.weight.detach(), before)
+
+
+def test_the_images_of_a_batch_without_a_finite_loss_are_named(tmp_path):
+    found = pairs()
+    inputs = torch.from_numpy(found.features.copy())
+    inputs[7] = math.nan
+    result = train_aligner(
+        Aligner(24, 10, 8, normalise=True), found, AlignmentLoss("clip"), LoopSettings(epochs=2, batch=40),
+        np.random.default_rng(0), held_out=0.0, features_of=lambda rows, epoch: inputs[rows], saving=Saving(tmp_path),
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "bad_batch.json").read_text())["rows"]
+    assert 7 in rows
+    assert result.log["bad_images"] == [found.image_ids[row] for row in rows]
+    assert "not finite" in result.alarms[0]
+
+
+def test_another_loss_or_other_pairs_do_not_go_on_in_the_same_folder(tmp_path):
+    def train(loss, found):
+        aligner = Aligner(24, 10, 8, normalise=True)
+        settings, rng = LoopSettings(epochs=1, batch=40), np.random.default_rng(0)
+        return train_aligner(aligner, found, AlignmentLoss(loss), settings, rng, held_out=0.2, saving=Saving(tmp_path))
+
+    first = train("clip", pairs())
+    assert train("clip", pairs()).log["train_loss"] == first.log["train_loss"]
+    with pytest.raises(ArtefactError, match="data: "):
+        train("siglip", pairs())
+    with pytest.raises(ArtefactError, match="data: "):
+        train("clip", dataclasses.replace(pairs(), texts=tuple(reversed(pairs().texts))))
 
 
 def test_equal_texts_of_two_patients_are_soft_positives_in_training():

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from tapetum.core.errors import UsageError
+from tapetum.core.registry import Family
 from tapetum.core.types import Laterality
 from tapetum.learn.adapters.knn import KNN
 from tapetum.learn.adapters.prototypes import Prototypes
-from tapetum.learn.embedder import Embedder
+from tapetum.learn.features.embedder import Embedder
+from tapetum.learn.fitting.anchors import Anchors
 from tapetum.learn.heatmap import PatchScores, heatmap
 from tapetum.learn.model import Model
 from tapetum.nets import Aligner
@@ -78,7 +82,7 @@ def test_encoders_are_averaged_on_the_finest_grid(pixels: np.ndarray) -> None:
     model = _aligned(embedder)
     scores = PatchScores(model, ["red spot"], embedder=embedder)
     grid, shown = scores(pixels, "red spot")
-    fine, coarse = (scores._map(t, scores._weights["red spot"]) for t in embedder.tokens([pixels]))
+    fine, coarse = (scores._map(t, scores._judges["red spot"]) for t in embedder.tokens([pixels]))
     assert (fine.shape, coarse.shape, grid.shape, shown.shape) == ((8, 8), (4, 4), (8, 8), (64, 64, 3))
     assert grid.mean() == pytest.approx((fine.mean() + coarse.mean()) / 2, abs=0.05 * float(np.abs(coarse).max()))
     assert not np.allclose(grid, fine)
@@ -99,6 +103,41 @@ def test_wrong_use_is_refused(pixels: np.ndarray) -> None:
         PatchScores(linear, ["lesion"], embedder=embedder)(pixels, "other")
     with pytest.raises(UsageError, match="neither an aligner nor an adapter"):
         heatmap(Model(TINY, "tiny()"), pixels, "lesion", embedder=embedder)
+
+
+WORDS = ("zero_shot", "zs_lp", "clap", "task_res", "lp_plus_plus", "cross_modal", "clip_adapter", "tip_adapter")
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_patch_on_words_scores_as_an_image_that_looks_like_it(pixels: np.ndarray, name: str) -> None:
+    embedder = Embedder(TINY)
+    base = _aligned(embedder)
+    assert base.aligner is not None
+    base.aligner.normalise = True
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
+    labels = np.arange(12)[:, None] % np.array([[2, 3]]) == 0
+    head = Anchors(rng.normal(size=(64, 2)), np.zeros(2))
+    adapter = Family("tapetum.learn.adapters").build(name)
+    adapter.fit(base.encode_image(embedder.pixels(list(images))), labels.astype(float), anchors=head)
+    model = dataclasses.replace(base, adapter=adapter, adapter_spec=name, findings=("a", "b"))
+    grid, _ = heatmap(model, pixels, "b", embedder=embedder)
+    # every patch as an image of which all other blocks are at their mean, as the adapter itself sees it
+    tokens = embedder.tokens([pixels])[0].tokens[0]
+    rows = np.tile(base.aligner.image_mean.numpy(), (len(tokens), 1))
+    rows[:, : tokens.shape[1]] = tokens
+    logits = adapter(base.encode_image(rows))[:, 1]
+    if name in ("clip_adapter", "tip_adapter"):
+        np.testing.assert_allclose(grid.ravel(), logits, rtol=1e-4, atol=1e-5)
+    else:  # linear: the same up to the length of the encoded patch and the offset
+        length = np.linalg.norm(base.aligner.standardise(torch.from_numpy(rows)).numpy() @ _weight(base), axis=1)
+        offset = adapter.state()["bias"][1]
+        np.testing.assert_allclose(grid.ravel(), (logits - offset) * length, rtol=1e-3, atol=1e-4)
+
+
+def _weight(model: Model) -> np.ndarray:
+    assert model.aligner is not None
+    return model.aligner.image_weight.detach().numpy()
 
 
 def _eyes(sign: str, numbers: range) -> list[RenderedEye]:

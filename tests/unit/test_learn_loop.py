@@ -9,8 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from tapetum.core.errors import DataError
-from tapetum.learn.loop import History, LoopSettings, batches, held_out_loss, learning_rate_at, run_loop
+from tapetum.core.errors import DataError, UsageError
+from tapetum.learn.training.average import Average
+from tapetum.learn.training.loop import (
+    History,
+    LoopSettings,
+    ParameterGroup,
+    batches,
+    held_out_loss,
+    learning_rate_at,
+    run_loop,
+)
 
 
 class Line(nn.Module):
@@ -49,7 +58,7 @@ def test_every_epoch_sees_every_row_in_a_fresh_order():
     seen: list[int] = []
     module = Line()
 
-    def loss_of(rows):
+    def loss_of(rows, epoch):
         seen.extend(rows.tolist())
         return module.w.expand(len(rows)) ** 2
 
@@ -68,14 +77,14 @@ def test_the_rate_falls_to_nearly_nothing_over_the_run():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", step)
-        run(module, lambda rows: (module.w - 1).expand(len(rows)) ** 2, LoopSettings(epochs=10, batch=4))
+        run(module, lambda rows, epoch: (module.w - 1).expand(len(rows)) ** 2, LoopSettings(epochs=10, batch=4))
     assert len(rates) == 20
     np.testing.assert_allclose(rates, [learning_rate_at(s, 20, 1e-3) for s in range(20)])
 
 
 def test_it_finds_the_minimum():
     module = Line()
-    run(module, lambda rows: (module.w - 3).expand(len(rows)) ** 2, LoopSettings(epochs=200, learning_rate=0.1))
+    run(module, lambda rows, epoch: (module.w - 3).expand(len(rows)) ** 2, LoopSettings(epochs=200, learning_rate=0.1))
     assert abs(float(module.w.detach()) - 3) < 1e-2
 
 
@@ -83,7 +92,7 @@ def test_the_epoch_with_the_best_held_out_loss_is_kept():
     """Training pulls to 3, the held-out rows are best at 1: it must come back from beyond."""
     module, path = Line(), []
 
-    def loss_of(rows):
+    def loss_of(rows, epoch):
         return (module.w - (1.0 if rows[0] >= 8 else 3.0)).expand(len(rows)) ** 2
 
     settings = LoopSettings(epochs=60, learning_rate=0.2, patience=5)
@@ -97,7 +106,10 @@ def test_the_epoch_with_the_best_held_out_loss_is_kept():
 def test_patience_zero_never_stops():
     module = Line()
     history = run(
-        module, lambda rows: module.w.expand(len(rows)) + 1, LoopSettings(epochs=7, patience=0, learning_rate=0), held=2
+        module,
+        lambda rows, epoch: module.w.expand(len(rows)) + 1,
+        LoopSettings(epochs=7, patience=0, learning_rate=0),
+        held=2,
     )
     assert len(history.train_loss) == 7
 
@@ -105,7 +117,7 @@ def test_patience_zero_never_stops():
 def test_without_held_out_rows_the_last_epoch_stays():
     module, path = Line(), []
     history = run(
-        module, lambda rows: (module.w - 1).expand(len(rows)) ** 2, LoopSettings(epochs=3),
+        module, lambda rows, epoch: (module.w - 1).expand(len(rows)) ** 2, LoopSettings(epochs=3),
         on_epoch=lambda e, h: path.append(float(module.w.detach())),
     )  # fmt: skip
     assert history.best_epoch == -1
@@ -116,7 +128,7 @@ def test_without_held_out_rows_the_last_epoch_stays():
 def test_a_step_that_is_not_finite_is_not_taken(bad):
     module, calls = Line(1.0), []
 
-    def loss_of(rows):
+    def loss_of(rows, epoch):
         calls.append(1)
         value = (module.w - 2).expand(len(rows)) ** 2
         if len(calls) == 3:
@@ -133,7 +145,7 @@ def test_a_step_that_is_not_finite_is_not_taken(bad):
 def test_nan_after_a_good_epoch_goes_back_to_it():
     module, calls = Line(0.0), []
 
-    def loss_of(rows):
+    def loss_of(rows, epoch):
         if rows[0] >= 8:
             return (module.w - 2).expand(len(rows)) ** 2
         calls.append(1)
@@ -151,7 +163,7 @@ def test_only_matrices_decay_and_frozen_parameters_stay():
     before = module.bias.detach().clone()
     settings = LoopSettings(epochs=1, weight_decay=0.5, learning_rate=0.1)
     weight = module.weight.detach().clone()
-    run(module, lambda rows: (module.weight.sum() * 0 + module.bias.sum() * 0).expand(len(rows)), settings)
+    run(module, lambda rows, epoch: (module.weight.sum() * 0 + module.bias.sum() * 0).expand(len(rows)), settings)
     torch.testing.assert_close(module.weight.detach(), weight * (1 - 0.1 * 0.5))
     torch.testing.assert_close(module.bias.detach(), before)
     torch.testing.assert_close(module.extra.detach(), torch.ones(2, 2))
@@ -159,11 +171,11 @@ def test_only_matrices_decay_and_frozen_parameters_stay():
 
 def test_nothing_to_train_on_is_refused():
     with pytest.raises(DataError):
-        run(Line(), lambda rows: torch.zeros(len(rows)), LoopSettings(), n=0)
+        run(Line(), lambda rows, epoch: torch.zeros(len(rows)), LoopSettings(), n=0)
 
 
 def test_held_out_loss_is_the_mean_over_rows():
-    assert held_out_loss(lambda rows: torch.from_numpy(rows.astype(np.float32)), np.arange(5), 2) == 2.0
+    assert held_out_loss(lambda rows, epoch: torch.from_numpy(rows.astype(np.float32)), np.arange(5), 2) == 2.0
 
 
 def test_alarms():
@@ -180,3 +192,82 @@ def test_the_line_names_both_chances():
     line = History([5.0, 1.0], [3.0, 2.0, 2.5], chance=4.9, held_chance=3.9, best_epoch=1).line()
     assert line == "loss 5.000 → 1.000 in 2 epochs (chance 4.900), held-out 2.000 at epoch 2 (chance 3.900)"
     assert History().line() == "nothing was trained"
+
+
+# --- groups, moving average, hooks -----------------------------------------------------------------------------------
+
+
+def test_groups_learn_at_their_own_pace_and_decay_as_told():
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    before = [p.detach().clone() for p in module.parameters()]
+    groups = [
+        ParameterGroup(list(module[0].parameters()), rate=0.5, weight_decay=0.2),
+        ParameterGroup(list(module[1].parameters())),
+    ]
+    settings = LoopSettings(epochs=1, weight_decay=0.5, learning_rate=0.1)
+    run(module, lambda rows, epoch: sum(p.sum() * 0 for p in module.parameters()).expand(len(rows)), settings,
+        groups=groups)  # fmt: skip
+    after = [p.detach() for p in module.parameters()]
+    torch.testing.assert_close(after[0], before[0] * (1 - 0.1 * 0.5 * 0.2))
+    torch.testing.assert_close(after[2], before[2] * (1 - 0.1 * 0.5))
+    assert torch.equal(after[1], before[1])
+    assert torch.equal(after[3], before[3])
+
+
+def test_a_parameter_outside_the_groups_or_in_two_of_them_is_refused():
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    first, second = (list(layer.parameters()) for layer in module)
+
+    def loss_of(rows, epoch):
+        return module(torch.ones(len(rows), 2)).sum(1)
+
+    for groups, named in (([first], "1.weight"), ([first, second, first], "two groups"),
+                          ([first, second, [nn.Parameter(torch.ones(1))]], "none of the module")):  # fmt: skip
+        with pytest.raises(UsageError, match=named):
+            run(module, loss_of, LoopSettings(epochs=1), groups=[ParameterGroup(g) for g in groups])
+
+
+def test_the_moving_average_by_hand():
+    module = Line(0.0)
+    average = Average({"w": module.w}, 0.2)
+    for step, value in enumerate((1.0, 3.0, 5.0)):
+        module.w.data.fill_(value)
+        average.update(step)
+    # decays 0.1, 2/11 and 0.2: (1 + step) / (10 + step), at most 0.2
+    first = 0.9
+    second = first * 2 / 11 + 3 * 9 / 11
+    third = second * 0.2 + 5 * 0.8
+    assert float(average.weights["w"]) == pytest.approx(third, rel=1e-6)
+    with average.in_place():
+        assert float(module.w.detach()) == pytest.approx(third, rel=1e-6)
+    assert float(module.w.detach()) == 5.0
+
+
+def test_the_average_is_kept_where_it_is_better_on_held_out_rows():
+    """Training pulls past the held-out optimum: the slower average is nearer to it."""
+    module = Line(0.0)
+
+    def loss_of(rows, epoch):
+        return (module.w - (1.0 if epoch == -1 else 3.0)).expand(len(rows)) ** 2
+
+    settings = LoopSettings(epochs=1, batch=2, learning_rate=1.0, ema=0.9)
+    history = run(module, loss_of, settings, held=2)
+    assert history.averaged
+    assert history.average_loss[0] < history.held_loss[0]
+    assert float((module.w.detach() - 1) ** 2) == pytest.approx(history.average_loss[0], rel=1e-5)
+    assert history.line().endswith("moving average kept")
+
+
+def test_without_held_out_rows_the_average_stays():
+    module, last = Line(0.0), []
+    settings = LoopSettings(epochs=2, batch=4, learning_rate=0.5, ema=0.9)
+    history = run(module, lambda rows, epoch: (module.w - 3).expand(len(rows)) ** 2, settings,
+                  on_epoch=lambda e, h: last.append(float(module.w.detach())))  # fmt: skip
+    assert history.averaged
+    assert float(module.w.detach()) < last[-1]
+
+
+def test_bf16_and_other_processes_are_refused_where_there_are_none():
+    for settings in (LoopSettings(bf16=True), LoopSettings(parallel="ddp"), LoopSettings(parallel="two")):
+        with pytest.raises(UsageError):
+            run(Line(), lambda rows, epoch: torch.zeros(len(rows)), settings)

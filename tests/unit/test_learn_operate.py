@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tapetum.core.registry import Family
-from tapetum.learn.operate import FEWEST, Operating, choose_operating
+from tapetum.learn.fitting.operate import FEWEST, Operating, choose_operating
 
 NAMES = ("a", "b", "c")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tapetum.core.errors import ArtefactError, DataError, UsageError
-from tapetum.learn.preprocess import FILE, Preprocess, _refuse_other_arrays, local_contrast
+from tapetum.learn.features.preprocess import FILE, Preprocess, _refuse_other_arrays, local_contrast
 
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tapetum.bench.controls import shuffle_between_patients
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Split
 from tapetum.knowledge import load_pack, parse_report
@@ -141,7 +142,18 @@ def test_an_archive_without_a_pack_is_learned_from_and_asked_in_words(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"unfreeze": "some"}, {"text": "reports"}, {"task": "ridgee"}, {"leave_out": ("glaucomo",)}]
+    "change",
+    [
+        {"unfreeze": "some"},
+        {"text": "reports"},
+        {"task": "ridgee"},
+        {"leave_out": ("glaucomo",)},
+        {"matching": "findings"},  # the closed form has no matching and no batches
+        {"sampler": "per_visit"},
+        {"task": "contrastive", "matching": "finding"},
+        {"pool": "sum"},
+        {"pool": "mean", "unfreeze": "last"},
+    ],
 )
 def test_wrong_names_are_refused(toy_archive, toy_embeddings, change):
     with pytest.raises(UsageError):
@@ -157,3 +169,36 @@ def test_too_few_reports_are_refused(tmp_path):
     archive = clinic(tmp_path / "small", patients=8, reports=dict(list(REPORTS.items())[:2]))
     with pytest.raises(DataError, match="have a text"):
         pretrain(archive, CONFIG)
+
+
+@pytest.mark.parametrize("change", [{"matching": "category"}, {"sampler": "no_duplicate_patients"}])
+def test_settings_of_the_batch_reach_the_task(toy_archive, toy_embeddings, change):
+    ((name, value),) = change.items()
+    config = dataclasses.replace(CONFIG, task="contrastive(epochs=2, batch=16)")
+    found = pretrain(toy_archive, dataclasses.replace(config, **change), embeddings=toy_embeddings)
+    told = dataclasses.replace(config, task=f"contrastive(epochs=2, batch=16, {name}={value!r})")
+    assert found.digest == pretrain(toy_archive, told, embeddings=toy_embeddings).digest
+    assert (found.digest == pretrain(toy_archive, config, embeddings=toy_embeddings).digest) == (name == "matching")
+
+
+@pytest.mark.parametrize(
+    "change", [{"text": "facets"}, {"text": "descriptions"}, {"task": "hierarchical(epochs=20, batch=16)"}]
+)
+def test_words_and_levels_teach_what_the_images_show(toy_archive, toy_embeddings, change):
+    config = dataclasses.replace(CONFIG, task="contrastive(epochs=20, batch=16)")
+    model = pretrain(toy_archive, dataclasses.replace(config, **change), embeddings=toy_embeddings)
+    ids = [r.image_id for r in toy_archive.in_split(Split.TEST)]
+    scores = zero_shot(model, toy_embeddings.rows(ids), FINDINGS).logits
+    assert (scores.argmax(1) == toy_archive.labels(FINDINGS, image_ids=ids).argmax(1)).mean() > 0.7
+
+
+def test_shuffled_words_take_their_findings_with_them(toy_archive, toy_embeddings):
+    """The negative control of a rule that reads findings: were they left behind, they would teach the truth."""
+    config = dataclasses.replace(CONFIG, task="contrastive(epochs=20, batch=16, matching='category')")
+    rng = np.random.default_rng(0)
+    model = pretrain(
+        toy_archive, config, embeddings=toy_embeddings, rearrange=lambda pairs: shuffle_between_patients(pairs, rng)
+    )
+    ids = [r.image_id for r in toy_archive.in_split(Split.TEST)]
+    scores = zero_shot(model, toy_embeddings.rows(ids), FINDINGS).logits
+    assert (scores.argmax(1) == toy_archive.labels(FINDINGS, image_ids=ids).argmax(1)).mean() < 0.7

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tapetum.core.errors import DataError
-from tapetum.learn import ridge
 from tapetum.learn.adapters.linear_probe import LinearProbe
-from tapetum.learn.ridge import PENALTIES, Gram, best_penalty, inner_quality, patient_folds
+from tapetum.learn.fitting import ridge
+from tapetum.learn.fitting.ridge import PENALTIES, Gram, best_penalty, inner_quality, patient_folds
 
 
 def test_a_single_feature_by_hand():
@@ -33,6 +33,28 @@ def test_single_precision_rows_are_good_enough():
     rows, targets = rng.normal(size=(40, 100)), rng.normal(size=(40, 2))
     exact = Gram.of(rows).predict(rows, targets, [1.0])[0]
     np.testing.assert_allclose(Gram.of(rows.astype(np.float32)).predict(rows, targets, [1.0])[0], exact, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(40, 9), (24, 60)])
+def test_held_out_rows_are_predicted_as_by_a_fit_without_their_fold(shape):
+    rng = np.random.default_rng(0)
+    rows, targets = rng.normal(2, 1, shape), rng.normal(1, 1, size=(shape[0], 3))
+    rows[5] = rows[4]
+    fold = rng.permutation(shape[0]) % 4
+    for penalty, found in zip((0.3, 30.0), Gram.of(rows).held_out(targets, fold, (0.3, 30.0)), strict=True):
+        for number in range(4):
+            weight, bias = Gram.of(rows[fold != number]).fit(targets[fold != number], penalty)
+            np.testing.assert_allclose(found[fold == number], rows[fold == number] @ weight + bias, atol=1e-8)
+
+
+def test_other_folds_and_penalties_of_the_same_rows_are_told_apart():
+    rng = np.random.default_rng(0)
+    rows, targets = rng.normal(size=(20, 6)), rng.normal(size=(20, 1))
+    gram, first, second = Gram.of(rows), np.arange(20) % 2, np.arange(20) % 5
+    once = gram.held_out(targets, first, (1.0,))[0]
+    assert not np.allclose(gram.held_out(targets, second, (1.0,))[0], once)
+    assert not np.allclose(gram.held_out(targets, first, (2.0,))[0], once)
+    np.testing.assert_array_equal(gram.held_out(targets, first, (1.0,))[0], once)
 
 
 def test_folds_never_split_a_patient():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tapetum.learn.standardise import Standardiser, signed_root
+from tapetum.learn.fitting.standardise import Standardiser, signed_root
 from tapetum.nets import Aligner
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tapetum.core.errors import UsageError
-from tapetum.learn.whiten import whitening
+from tapetum.learn.aligner.whiten import whitening
 
 
 def texts(n=200, t=6):

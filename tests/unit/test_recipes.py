@@ -8,13 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from tapetum.bench.comparison import CompareConfig
 from tapetum.bench.trial import BenchConfig
 from tapetum.core.config import load
 from tapetum.learn import AdaptConfig, PretrainConfig
+from tapetum.learn.distil import DistilConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
-CONFIGS = {"pretrain": PretrainConfig, "adapt": AdaptConfig, "bench": BenchConfig}
+CONFIGS = {
+    "pretrain": PretrainConfig,
+    "adapt": AdaptConfig,
+    "bench": BenchConfig,
+    "compare": CompareConfig,
+    "distil": DistilConfig,
+}
 
 
 def _runner():
@@ -41,7 +49,11 @@ def test_estimates_are_read_from_a_table() -> None:
     runner = _runner()
     table = "  macro       1001   400  0.861 [0.83, 0.89]\n  glaucoma  1001 40  0.9 [0.8, 1.0]\n"
     table += "  text → image: recall 0.125 [0.1, 0.2]\n"
-    assert runner.estimates(table) == [("macro", 0.861), ("text → image", 0.125)]
+    table += "  knn(k=5)                   10 shots           0.802 [0.7, 0.9] (3 runs)  0.100 [0.0, 0.2]\n"
+    table += "| student | 16,969 | 0.07 | 14.5 | 11.57 × | 0.863 [0.747, 0.956] | -0.116 [-0.241, -0.016] |\n"
+    found = runner.estimates(table)
+    assert found[:2] == [("macro", 0.861), ("text → image", 0.125)]
+    assert [value for _, value in found[2:]] == [0.802, 0.863]
 
 
 def test_agreement_needs_the_same_numbers(capsys) -> None:
@@ -51,3 +63,12 @@ def test_agreement_needs_the_same_numbers(capsys) -> None:
     assert not runner.agrees("x", page, page.replace("0.861", "0.881"), 0.01)
     assert not runner.agrees("x", "", page, 0.01)
     capsys.readouterr()
+
+
+def test_a_name_that_is_no_recipe_runs_nothing(capsys):
+    runner = _runner()
+    runner.one = lambda *_, **__: pytest.fail("a recipe was run")
+    assert runner.main(["nosuch"]) == 2
+    assert "found nosuch; NAME is one of" in capsys.readouterr().err
+    assert runner.main(["--help"]) == 0
+    assert "python recipes/run.py" in capsys.readouterr().out

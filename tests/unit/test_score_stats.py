@@ -23,6 +23,7 @@ from tapetum.score.delong import delong_covariance, delong_paired
 from tapetum.score.draws import auroc_draws, cluster_weights
 from tapetum.score.metrics.auroc_score import auroc_score
 from tapetum.score.proportions import clopper_pearson_interval
+from tapetum.score.stats import paired_runs_difference, runs_auroc_interval
 
 
 def eyes(patients=60, seed=0, findings=1):
@@ -54,6 +55,45 @@ def test_draws_do_not_depend_on_the_size_of_blocks(monkeypatch):
     blocks = list(cluster_weights(who, 300, np.random.default_rng(1)))
     assert len(blocks) > 1
     np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+def test_several_runs_by_a_literal_loop():
+    scores, labels, who = eyes(findings=2)
+    runs = np.stack([scores, scores + np.random.default_rng(3).normal(size=scores.shape), -scores])
+    found = runs_auroc_interval(runs, labels, who, rng=np.random.default_rng(5), draws=40)
+    aurocs = [[auroc_score(run[:, j], labels[:, j].astype(int)) for j in range(2)] for run in runs]
+    assert found.estimate == pytest.approx(np.mean(aurocs))
+    assert "3 runs" in found.method
+    rng = np.random.default_rng(5)
+    drawn = []
+    blocks = np.concatenate(list(cluster_weights(who, 40, rng)))
+    chosen = rng.multinomial(3, [1 / 3] * 3, size=40)
+    for weights, times in zip(blocks, chosen, strict=True):
+        rows = np.repeat(np.arange(len(who)), weights)
+        means = [np.mean([auroc_score(run[rows, j], labels[rows, j].astype(int)) for j in range(2)]) for run in runs]
+        drawn.append(np.dot(means, times) / 3)
+    np.testing.assert_allclose([found.low, found.high], np.quantile(drawn, [0.025, 0.975]))
+
+
+def test_one_run_is_the_plain_interval_and_equal_runs_do_not_differ():
+    scores, labels, who = eyes(findings=2)
+    plain = macro_auroc_interval(scores, labels, who, rng=np.random.default_rng(1), draws=100)
+    once = runs_auroc_interval(scores[None], labels, who, rng=np.random.default_rng(1), draws=100)
+    assert once == plain
+    runs = np.stack([scores, scores**3])
+    same = paired_runs_difference(runs, runs, labels, who, rng=np.random.default_rng(1), draws=100)
+    assert (same.interval.estimate, same.interval.low, same.interval.high, same.p_value) == (0, 0, 0, 1)
+    better = paired_runs_difference(
+        np.stack([labels, labels]), runs, labels, who, rng=np.random.default_rng(1), draws=100
+    )
+    assert better.interval.low > 0
+    assert better.p_value < 0.05
+    single = paired_runs_difference(labels[None], scores[None], labels, who, rng=np.random.default_rng(1), draws=100)
+    assert single == paired_auroc_difference(labels, scores, labels, who, rng=np.random.default_rng(1), draws=100)
+    with pytest.raises(DataError, match="same runs"):
+        paired_runs_difference(runs, scores[None], labels, who, rng=np.random.default_rng(1))
+    with pytest.raises(DataError, match="at least one run"):
+        runs_auroc_interval(scores, labels, who, rng=np.random.default_rng(1))
 
 
 def test_weights_above_a_byte_are_kept(monkeypatch):

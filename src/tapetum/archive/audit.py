@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tapetum.archive.duplicates import Pair, duplicate_pairs
+from tapetum.archive.duplicates import Pair, duplicate_pairs, groups
 from tapetum.archive.opened import Archive
-from tapetum.core.types import Embeddings, Laterality, Split
+from tapetum.archive.quality import ADVICE
+from tapetum.core.types import UNKNOWN, Embeddings, ImageRecord, Laterality, Split
+from tapetum.knowledge.copies import copied_forward
 
 INTENDED_USE = "Research and second-reader support, not a cleared device."
 FEW_PATIENTS = 10
@@ -34,8 +37,11 @@ class AuditReport:
     Attributes:
         problems: sentences, most serious first; empty where nothing was found.
         pairs: images that look like one. across_patients, across_splits: those of two patients, of two splits.
+        groups: images that are one picture, the medoid first. crossing_groups: those of several splits.
         method: how near duplicates were judged, `hash only` or with embeddings.
         sizes: (width, height, channels, bits) → images, as text.
+        judged: images whose quality was judged. ungradable: reason → images that probably cannot be graded.
+        copied_sentences: of all reports, those that stood already in the same patient's report before.
     """
 
     archive: str
@@ -50,13 +56,23 @@ class AuditReport:
     pairs: tuple[Pair, ...]
     across_patients: tuple[Pair, ...]
     across_splits: tuple[Pair, ...]
+    groups: tuple[tuple[str, ...], ...]
+    crossing_groups: tuple[tuple[str, ...], ...]
     method: str
     labels: tuple[LabelCount, ...]
     unlabelled: int
     lateralities: Mapping[str, int]
     empty_reports: int
     sizes: Mapping[str, int]
+    judged: int
+    ungradable: Mapping[str, int]
+    copied_sentences: int
     problems: tuple[str, ...]
+
+    @property
+    def fails(self) -> bool:
+        """Whether a number measured on this archive would leak: a patient, a pair or a group crosses splits."""
+        return bool(self.split_breakers or self.across_splits or self.crossing_groups)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain dictionaries and lists, for JSON (a missing cosine is null)."""
@@ -64,7 +80,7 @@ class AuditReport:
         for key in ("pairs", "across_patients", "across_splits"):
             for pair in plain[key]:
                 pair["cosine"] = None if pair["cosine"] != pair["cosine"] else pair["cosine"]
-        return {**plain, "intended_use": INTENDED_USE}
+        return {**plain, "fails": self.fails, "intended_use": INTENDED_USE}
 
     def text(self) -> str:
         """The report for people."""
@@ -77,7 +93,9 @@ class AuditReport:
         lines += [f"  {s}: {n} / {self.split_patients[s]}" for s, n in self.split_images.items()]
         kinds = Counter(pair.kind for pair in self.pairs)
         told = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())) or "none"
-        lines.append(f"duplicates, {self.method}: {told}")
+        lines.append(f"duplicates, {self.method}: {told}; {len(self.groups)} groups")
+        if self.fails:
+            lines.append("FAILS as a benchmark: what is tested was, in part, learned on")
         if self.labels:
             lines.append("labels (images / patients; images per split)")
         for row in self.labels:
@@ -86,7 +104,18 @@ class AuditReport:
         lines.append(f"  without a label: {self.unlabelled}; without a report: {self.empty_reports}")
         lines.append("eyes: " + ", ".join(f"{k} {n}" for k, n in self.lateralities.items()))
         lines.append("sizes: " + ", ".join(f"{k} {n}" for k, n in list(self.sizes.items())[:_SHOWN]))
+        lines += self._quality()
+        if self.copied_sentences:
+            lines.append(f"sentences copied from the visit before: {self.copied_sentences}")
         return "\n".join([*lines, INTENDED_USE])
+
+    def _quality(self) -> list[str]:
+        """How many photographs cannot be graded, why, and what to do about it."""
+        if not self.judged:
+            return []
+        bad = sum(self.ungradable.values())
+        lines = [f"quality: {bad} of {self.judged} photographs are probably not gradable" + (":" if bad else "")]
+        return lines + [f"  {reason} {n}: {ADVICE[reason]}" for reason, n in self.ungradable.items()]
 
 
 def audit(archive: Archive, embeddings: Embeddings | None = None) -> AuditReport:
@@ -105,6 +134,7 @@ def audit(archive: Archive, embeddings: Embeddings | None = None) -> AuditReport
     pairs = duplicate_pairs(archive, embeddings)
     across_patients = tuple(p for p in pairs if of[p.first].patient_id != of[p.second].patient_id)
     across_splits = tuple(p for p in pairs if of[p.first].split != of[p.second].split)
+    grouped = groups(pairs)
     splits_of: dict[str, set[Split]] = defaultdict(set)
     for r in records:
         splits_of[r.patient_id].add(r.split)
@@ -122,15 +152,30 @@ def audit(archive: Archive, embeddings: Embeddings | None = None) -> AuditReport
         pairs=pairs,
         across_patients=across_patients,
         across_splits=across_splits,
+        groups=grouped,
+        crossing_groups=tuple(g for g in grouped if len({of[i].split for i in g}) > 1),
         method="hash only" if embeddings is None else f"hash and embeddings of {embeddings.encoder}",
         labels=labels,
         unlabelled=sum(not r.labels for r in records),
         lateralities=_ordered(Counter(r.laterality.value for r in records)),
         empty_reports=sum(not r.report for r in records),
         sizes=_by_count(Counter(f"{r.width}×{r.height} {r.channels}×{r.bits} bit" for r in records)),
+        judged=sum(not math.isnan(r.gradable) for r in records),
+        ungradable=_by_count(Counter(r.quality for r in records if r.quality)),
+        copied_sentences=_copied(records),
         problems=(),
     )
     return dataclasses.replace(report, problems=_problems(report))
+
+
+def _copied(records: Sequence[ImageRecord]) -> int:
+    """Sentences that a patient's report takes over from the dated visit before; equal reports of one day count once."""
+    dated: dict[str, dict[str, str]] = defaultdict(dict)
+    for r in records:
+        if r.report and r.captured != UNKNOWN:
+            dated[r.patient_id].setdefault(r.captured, r.report)
+    series = [[visits[day] for day in sorted(visits)] for visits in dated.values() if len(visits) > 1]
+    return sum(sum(flags) for reports in series for flags in copied_forward(reports))
 
 
 def label_counts(archive: Archive) -> tuple[LabelCount, ...]:
@@ -151,6 +196,8 @@ def _problems(report: AuditReport) -> tuple[str, ...]:
     if report.split_breakers:
         first = ", ".join(report.split_breakers[:3])
         found.append(f"{len(report.split_breakers)} patients are in two splits: {first}")
+    if report.crossing_groups:
+        found.append(f"{len(report.crossing_groups)} groups of one picture cross splits: a benchmark on it would leak")
     found.extend(
         f"{len(pairs)} pairs of {kind} stand on both sides of a split" for kind, pairs in _by_kind(report.across_splits)
     )

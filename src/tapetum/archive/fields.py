@@ -11,17 +11,33 @@ from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import UNKNOWN, Laterality
 
 _EYES = {
-    Laterality.RIGHT: ("od", "r", "re", "right", "right eye"),
-    Laterality.LEFT: ("os", "l", "le", "oi", "left", "left eye"),
-    Laterality.BOTH: ("ou", "both", "both eyes", "bilateral"),
+    Laterality.RIGHT: (
+        "od", "r", "re", "right", "right eye", "rechts", "rechtes auge", "derecho", "ojo derecho", "右", "右眼",
+    ),
+    Laterality.LEFT: (
+        "os", "l", "le", "oi", "left", "left eye", "links", "linkes auge", "izquierdo", "ojo izquierdo", "左", "左眼",
+    ),
+    Laterality.BOTH: (
+        "ou", "both", "both eyes", "bilateral", "beide", "beide augen", "beidseits", "ambos", "ambos ojos", "双眼",
+    ),
     Laterality.UNKNOWN: ("", "unknown"),
     Laterality.NOT_PAIRED: ("not paired", "unpaired"),
-}
+}  # fmt: skip
 _EYE_OF_TEXT = {text: eye for eye, texts in _EYES.items() for text in texts}
-_SEX_OF_TEXT = {"f": "F", "female": "F", "m": "M", "male": "M", "o": "other", "other": "other"}
+_SEX_OF_TEXT = {
+    "f": "F", "female": "F", "weiblich": "F", "w": "F", "mujer": "F", "femenino": "F", "女": "F",
+    "m": "M", "male": "M", "männlich": "M", "hombre": "M", "varón": "M", "masculino": "M", "男": "M",
+    "o": "other", "other": "other", "divers": "other",
+}  # fmt: skip
 _MISSING = frozenset({"", UNKNOWN, "nan", "none", "null", "n/a", "na"})
-_PLAIN_DATES = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%B %d, %Y", "%d %B %Y", "%d %b %Y")
+_PLAIN_DATES = (
+    "%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%B %d, %Y", "%d %B %Y", "%d %b %Y", "%d-%b-%Y",
+)  # fmt: skip
 _SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})")
+_SHORT_YEAR = re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{2})")
+_TIME_OF_DAY = re.compile(r"[T ]\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(z|[ap]m|[+-]\d{2}:?\d{2})?$", re.IGNORECASE)
+# Excel counts days from 1900 or, in files of old Macs, from 1904; a bare number does not say which.
+_SERIAL = re.compile(r"[1-6]\d{4}(\.\d+)?")
 OLDEST_YEARS = 125.0
 
 
@@ -41,8 +57,17 @@ def laterality(text: str) -> Laterality:
     return eye
 
 
-def sex(text: str) -> tuple[str, str]:
+def is_spanish_sex(texts: Iterable[str]) -> bool:
+    """Whether a column says H and M for hombre and mujer: an H in it decides what its M means."""
+    return any(text.strip().casefold() == "h" for text in texts)
+
+
+def sex(text: str, *, spanish: bool = False) -> tuple[str, str]:
     """The sex and, where the text was not understood, a note; unknown stays unknown.
+
+    Args:
+        text: of the cell.
+        spanish: H is male and M female.
 
     Example:
         >>> sex("Female"), sex("2")
@@ -51,7 +76,7 @@ def sex(text: str) -> tuple[str, str]:
     plain = text.strip().casefold()
     if plain in _MISSING:
         return UNKNOWN, ""
-    known = _SEX_OF_TEXT.get(plain)
+    known = {"h": "M", "m": "F"}.get(plain) if spanish and plain in ("h", "m") else _SEX_OF_TEXT.get(plain)
     return (known, "") if known else (UNKNOWN, f"sex {text!r} is not understood, taken as unknown")
 
 
@@ -74,11 +99,28 @@ def age_years(text: str) -> tuple[float, str]:
     return math.nan, f"age {text!r} is no age in years, taken as unknown"
 
 
+def spacing_mm(text: str) -> tuple[float, str]:
+    """The size of a pixel in mm and, where it was not understood, a note; a decimal comma and µm are read too.
+
+    Example:
+        >>> spacing_mm("0,0117"), spacing_mm("11.5 µm")
+        ((0.0117, ''), (0.0115, ''))
+    """
+    plain = text.strip().casefold()
+    if plain in _MISSING:
+        return math.nan, ""
+    match = re.fullmatch(r"(\d+(?:[.,]\d+)?)\s*(mm|µm|μm|um)?", plain)
+    value = float(match[1].replace(",", ".")) / (1.0 if match[2] in (None, "mm") else 1000.0) if match else 0.0
+    if 0 < value <= 100:
+        return value, ""
+    return math.nan, f"spacing {text!r} is no size of a pixel in mm, taken as unknown"
+
+
 def slashed_order(texts: Iterable[str]) -> str:
     """Whether a column of dates with slashes is day first (`dmy`), month first (`mdy`), or cannot be told (`""`)."""
     day_first = month_first = False
     for text in texts:
-        match = _SLASHED.fullmatch(text.strip())
+        match = _SLASHED.fullmatch(_TIME_OF_DAY.sub("", text.strip()))
         if match:
             day_first |= int(match[1]) > 12
             month_first |= int(match[2]) > 12
@@ -103,21 +145,33 @@ def iso_date(text: str, order: str = "") -> tuple[str, str]:
     """
     if order not in ("", "dmy", "mdy"):
         raise UsageError(f"date order {order!r}", "dmy or mdy", "date_order=dmy")
-    plain = text.strip()
+    plain = _TIME_OF_DAY.sub("", text.strip())
     if plain.casefold() in _MISSING:
         return UNKNOWN, ""
-    formats = list(_PLAIN_DATES)
-    slashed = _SLASHED.fullmatch(plain)
+    formats, hint = list(_PLAIN_DATES), ""
+    slashed = _SLASHED.fullmatch(plain) or _SHORT_YEAR.fullmatch(plain)
+    if slashed and len(slashed[3]) == 2:
+        formats = []  # 03.04.21: neither order nor century is said
     if slashed and order:
-        plain = "/".join(slashed.groups())
+        day, month, year = slashed.groups()
+        plain = f"{day}/{month}/{year if len(year) == 4 else _century(int(year))}"
         formats = ["%d/%m/%Y" if order == "dmy" else "%m/%d/%Y"]
+    elif (slashed and "." not in plain) or not formats:
+        hint = " (day or month first? give date_order=dmy or mdy)"
+    elif _SERIAL.fullmatch(plain):
+        hint = " (a spreadsheet's day number? save the column as dates)"
     for form in formats:
         try:
-            return datetime.datetime.strptime(plain.split("T")[0], form).date().isoformat(), ""
+            return datetime.datetime.strptime(plain, form).date().isoformat(), ""
         except ValueError:
             continue
-    hint = " (day or month first? give date_order=dmy or mdy)" if slashed else ""
     return UNKNOWN, f"date {text!r} is not understood{hint}, taken as unknown"
+
+
+def _century(year: int) -> int:
+    """Four digits of a year given with two: the latest that is not in the future."""
+    this_year = datetime.datetime.now(tz=datetime.UTC).year
+    return 2000 + year if 2000 + year <= this_year else 1900 + year
 
 
 def labels(text: str) -> tuple[str, ...]:

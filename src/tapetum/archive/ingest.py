@@ -6,61 +6,34 @@ Running again changes nothing. Killed at any moment and run again, it ends in th
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tapetum.archive.catalog import Catalog, Statement
-from tapetum.archive.exports import Export, find_export
-from tapetum.archive.pixels import probe
-from tapetum.archive.resolve import Resolved, record, resolve
-from tapetum.archive.rows import Note, Refusal, Row
-from tapetum.archive.snapshot import write_snapshot
-from tapetum.archive.split import assign_splits, rarest_label
-from tapetum.archive.vault import Vault, content_id
-from tapetum.core.errors import ArtefactError, DataError, UsageError
-from tapetum.core.types import UNKNOWN, Split
+import numpy as np
 
-BATCH_FILES = 64
-SHOWN_REMARKS = 20
-BATCH_BYTES = 64 * 2**20
-Progress = Callable[[int, int], None]
+from tapetum.archive.config import IngestConfig
+from tapetum.archive.exports.finding import Export, find_export
+from tapetum.archive.intake.memory import CatalogMemory
+from tapetum.archive.intake.resolve import Resolved, record, resolve
+from tapetum.archive.intake.settings import settle, tells_who
+from tapetum.archive.intake.sight import disc_side
+from tapetum.archive.intake.split import assign_splits, rarest_label
+from tapetum.archive.intake.taking import Place, Progress, take
+from tapetum.archive.intake.veil import OpenVeil, Veil
+from tapetum.archive.quality import QUALITY_FEATURES, THRESHOLD, judge
+from tapetum.archive.rows import Refusal
+from tapetum.archive.store.catalog import Catalog, SightRow, Statement
+from tapetum.archive.store.snapshot import write_snapshot
+from tapetum.archive.store.vault import Vault, archive_vault
+from tapetum.core.errors import ArtefactError, UsageError
+from tapetum.core.store import command_line
+from tapetum.core.types import ImageRecord, Split
 
-
-@dataclass(frozen=True)
-class IngestConfig:
-    """How an export is read.
-
-    Attributes:
-        map: which column plays which role, `"patient=pid,image=file,eye=side,report=text"`.
-        labels: name of the column with labels (letters, numbers, or several separated by `,` `;` `|`).
-        label_map: label text → finding, `"D=diabetic_retinopathy,…"`; `"-="` says that `-` means no label.
-        pack: domain pack. modality: of images that do not say theirs. name: of the archive; default its folder's.
-        fractions: train, validation and test part of the patients. seed: of the split.
-        dataset: read the source as this public set. reader: `folder` or `dicom`; recognised if empty.
-        table: file name of the table, if the folder has several. encoding: of the table, recognised if empty.
-        date_order: `dmy` or `mdy`, for dates with slashes. report_required: an empty report refuses the row.
-    """
-
-    map: str = ""
-    labels: str = ""
-    label_map: str = ""
-    pack: str = ""
-    modality: str = ""
-    name: str = ""
-    fractions: tuple[float, ...] = (0.6, 0.15, 0.25)
-    seed: int = 0
-    dataset: str = ""
-    reader: str = ""
-    table: str = ""
-    encoding: str = ""
-    date_order: str = ""
-    report_required: bool = True
+_PLAIN = IngestConfig()
 
 
 @dataclass(frozen=True)
@@ -70,6 +43,8 @@ class IngestSummary:
     Attributes:
         added, unchanged: images new in the archive, and there before. quarantined: rows and files refused.
         reasons: the refusals, each with file and row. warnings: what makes a later result doubtful. notes: remarks.
+        ungradable: fundus photographs of which a reader could probably make nothing, by reason.
+        profile: `none`, or the profile of the pseudonyms. key_id, key_file: of the key that they follow from.
     """
 
     added: int
@@ -81,19 +56,23 @@ class IngestSummary:
     digest: str
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    ungradable: Mapping[str, int] = field(default_factory=dict[str, int])
+    profile: str = "none"
+    key_id: str = ""
+    key_file: str = ""
 
 
 def ingest(
     sources: Sequence[Path | str] | Path | str,
     out: Path | str,
-    config: IngestConfig = IngestConfig(),
+    config: IngestConfig = _PLAIN,
     *,
     progress: Progress | None = None,
 ) -> IngestSummary:
     """Take exports into the archive at `out`, new or existing.
 
     Args:
-        sources: folders, files, or `"odir:PATH"` for a public set by name.
+        sources: folders, files, `"odir:PATH"` for a public set by name, `"dicomweb:URL"` or `"cstore:TITLE@HOST:PORT"`.
         out: the archive's folder.
         config: how the exports are read.
         progress: called with (files done, files in all) after every batch reached the disk.
@@ -118,11 +97,23 @@ def ingest(
         catalog = Catalog(place / "catalog.sqlite")
         try:
             with catalog.writing() as run:
-                settings = _settings(catalog, exports, config, place)
+                named = any(tells_who(items) for items in said) or any(export.stream for export in exports)
+                settings, key = settle(catalog, exports, config, place, named=named)
+                veil = Veil(key, settings["deidentify"]) if key else OpenVeil()
+                vault = archive_vault(place, settings)
                 notes = list[str]()
                 for export, items in zip(exports, said, strict=True):
-                    notes += _take(export, items, catalog, place, run, config, progress)
-                return _finish(catalog, place, settings, notes)
+                    modality = config.modality or export.modality or settings["modality"]
+                    where = Place(
+                        catalog, vault, run, veil, modality, config.ocr, config.engine, config.verify_pixels
+                    )  # fmt: skip
+                    if export.stream is None:
+                        notes += take(export, items, where, progress)
+                        continue
+                    for portion in export.stream(CatalogMemory(where)):
+                        notes += take(export, portion.items, where, progress, whole=False)
+                        portion.done()
+                return finish(catalog, vault, place, settings, notes, veil)
         finally:
             catalog.close()
     except (OSError, sqlite3.OperationalError) as error:
@@ -141,195 +132,70 @@ def _may_write(place: Path, exports: Sequence[Export]) -> None:
             raise UsageError(f"the archive {place} would lie inside the export", "a folder beside it", "--out OTHER")
 
 
-def _settings(catalog: Catalog, exports: Sequence[Export], config: IngestConfig, place: Path) -> dict[str, Any]:
-    """The archive's settings: fixed by its first ingest; a later one may leave them out but not change them."""
-    card = next((e.card for e in exports if e.card), None)
-    label_map = dict(card.label_map) if card else {}
-    label_map |= parse_label_map(config.label_map)
-    asked: dict[str, Any] = {
-        "name": config.name or place.name.removesuffix(".tap"),
-        "pack": config.pack or (card.pack if card else ""),
-        "label_map": label_map,
-        "fractions": list(config.fractions),
-        "seed": config.seed,
-        "phantom": any(e.phantom for e in exports),
-    }
-    assign_splits({}, given={}, fractions=config.fractions, seed=config.seed)
-    stored = json.loads(catalog.setting("archive", "null"))
-    if stored is None:
-        check_labels(asked["pack"], label_map)
-        catalog.set_settings({"archive": json.dumps(asked, sort_keys=True)})
-        return asked
-    if asked["phantom"] != stored["phantom"]:
-        raise UsageError("phantom and real images in one archive", "an archive for each", "--out OTHER")
-    for key, given in (
-        ("name", config.name), ("pack", config.pack), ("label_map", label_map),
-        ("fractions", asked["fractions"] if config.fractions != IngestConfig.fractions else None),
-        ("seed", config.seed or None),
-    ):  # fmt: skip
-        if given and asked[key] != stored[key]:
-            raise UsageError(f"{key}={asked[key]!r}, but this archive has {stored[key]!r}", "the same", "--out OTHER")
-    return stored
-
-
-def parse_label_map(text: str) -> dict[str, str]:
-    """Read `"D=diabetic_retinopathy,G=glaucoma"`.
-
-    Raises:
-        UsageError: a part has no `=`.
-
-    Example:
-        >>> parse_label_map("1=glaucoma, -=")
-        {'1': 'glaucoma', '-': ''}
-    """
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    for label, equals, _ in pairs:
-        if not equals:
-            raise UsageError(
-                f"cannot read {label!r} in label_map", "LABEL=finding", 'label_map="D=diabetic_retinopathy"'
-            )
-    return {label.strip(): finding.strip() for label, _, finding in pairs}
-
-
-def check_labels(pack: str, label_map: dict[str, str]) -> None:
-    """Refuse a label map that names a finding which the pack does not know.
-
-    Raises:
-        UsageError: an unknown pack or finding; the nearest is named.
-    """
-    if pack:
-        from tapetum.knowledge import load_pack
-
-        known = load_pack(pack)
-        for finding in label_map.values():
-            if finding:
-                known.resolve(finding)
-
-
-def _take(
-    export: Export, items: Sequence[Row | Refusal | Note], catalog: Catalog, place: Path, run: int,
-    config: IngestConfig, progress: Progress | None,
-) -> list[str]:  # fmt: skip
-    """Take one export into vault and catalog, batch by batch; each batch is on disk before the next begins."""
-    groups: dict[str, list[Row | Refusal]] = {}
-    for item in items:
-        if not isinstance(item, Note):
-            groups.setdefault(item.file, []).append(item)
-    vault, done, remarks = Vault(place / "vault"), 0, list[str]()
-    for batch in _batches(groups, export, catalog, vault, config, remarks):
-        vault.put((image_id, data) for _, image_id, data in batch if data)
-        catalog.write([s for statements, _, _ in batch for s in statements], run)
-        done += len(batch)
-        if progress:
-            progress(done, len(groups))
-    catalog.forget_refusals(export.name, run)
-    more = [f"… and {len(remarks) - SHOWN_REMARKS} more such remarks"] if len(remarks) > SHOWN_REMARKS else []
-    return [item.text for item in items if isinstance(item, Note)] + remarks[:SHOWN_REMARKS] + more
-
-
-Taken = tuple[list[Statement], str, bytes]
-
-
-def _batches(
-    groups: dict[str, list[Row | Refusal]], export: Export, catalog: Catalog, vault: Vault, config: IngestConfig,
-    notes: list[str],
-) -> Iterator[list[Taken]]:  # fmt: skip
-    batch: list[Taken] = []
-    size = 0
-    for file, items in groups.items():
-        taken = _read_file(export, file, items, catalog, vault, config, notes)
-        batch.append(taken)
-        size += len(taken[2])
-        if len(batch) >= BATCH_FILES or size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _read_file(
-    export: Export, file: str, items: Sequence[Row | Refusal], catalog: Catalog, vault: Vault, config: IngestConfig,
-    notes: list[str],
-) -> Taken:  # fmt: skip
-    """All rows that name one file, with the file's bytes where it is an image that decodes."""
-    image_id, data, reason, shape = "", b"", "", {}
-    row = next((item for item in items if isinstance(item, Row)), None)
-    if row:
-        try:
-            data = row.read()
-            image_id = content_id(data)
-            shape = _shape(image_id, data, file, catalog, vault, notes)
-        except DataError as error:
-            data, reason = b"", f"{error.found} (expected: {error.expected})"
-        except OSError as error:
-            data, reason = b"", f"the file cannot be read: {error.strerror or error}"
-    statements: list[Statement] = []
-    for ordinal, item in enumerate(items):
-        if isinstance(item, Refusal):
-            statements.append(Statement(export.name, file, image_id, ordinal, item.row, item.reason, {}))
-            continue
-        where = f"{file}, row {item.row}: " if item.row else f"{file}: "
-        notes.extend(where + note for note in item.notes)
-        said = {} if reason else {**_said(item, config, export), **shape}
-        statements.append(Statement(export.name, file, image_id, ordinal, item.row, reason, said))
-    return statements, image_id, data
-
-
-def _shape(image_id: str, data: bytes, file: str, catalog: Catalog, vault: Vault, notes: list[str]) -> dict[str, int]:
-    known = catalog.known(image_id)
-    if known and image_id in vault:
-        return {key: known[key] for key in ("width", "height", "channels", "bits")}
-    found = probe(data)
-    suffix = PurePosixPath(file).suffix.lower()
-    proper = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".dcm": "DICOM"}
-    if proper.get(suffix, found.format) != found.format:
-        notes.append(f"{file} is a {found.format} file by its content; read as such")
-    return {"width": found.width, "height": found.height, "channels": found.channels, "bits": found.bits}
-
-
-def _said(row: Row, config: IngestConfig, export: Export) -> dict[str, Any]:
-    modality = row.modality if row.modality != UNKNOWN else config.modality or export.modality or UNKNOWN
-    return {
-        "patient_id": row.patient_id, "visit_id": row.visit_id, "laterality": row.laterality.value,
-        "modality": modality, "mm_per_pixel": None if math.isnan(row.mm_per_pixel) else row.mm_per_pixel,
-        "age_years": None if math.isnan(row.age_years) else row.age_years, "sex": row.sex, "captured": row.captured,
-        "report": row.report, "labels": list(row.labels), "split": row.split.value,
-    }  # fmt: skip
-
-
-def _finish(catalog: Catalog, place: Path, settings: dict[str, Any], notes: Iterable[str]) -> IngestSummary:
+def finish(
+    catalog: Catalog, vault: Vault, place: Path, settings: dict[str, Any], notes: Iterable[str], veil: OpenVeil
+) -> IngestSummary:
     """Everything that follows from the statements, computed anew and written whole."""
-    resolved = resolve(catalog.statements())
-    splits = _splits(resolved, catalog, settings)
+    sights = {sight.image_id: sight for sight in catalog.sights()}
+    resolved = resolve(catalog.statements(), {image_id: disc_side(s.facts) for image_id, s in sights.items()})
+    splits = _splits(resolved, catalog, settings, sights)
     before = set(catalog.image_ids())
-    records = tuple(record(s, splits[s.said["patient_id"]]) for s in resolved.kept)
+    records = tuple(_record(s, splits[s.said["patient_id"]], sights.get(s.image_id)) for s in resolved.kept)
     refused = resolved.quarantine
     catalog.write_outcome(
         ((r.image_id, r.patient_id) for r in records), (dataclasses.astuple(r) for r in refused), splits
     )
-    digest = write_snapshot(place, records, refused, settings)
-    for leftover in (*Vault(place / "vault").leftovers(), *place.glob(".*.part")):
+    digest = write_snapshot(place, records, refused, settings, command=veil.command(command_line()))
+    for leftover in (*vault.leftovers(), *place.glob(".*.part")):
         leftover.unlink(missing_ok=True)
     ids = {r.image_id for r in records}
     return IngestSummary(
         added=len(ids - before), unchanged=len(ids & before), quarantined=len(refused), reasons=refused,
         images=len(records), patients=len({r.patient_id for r in records}), digest=digest,
-        warnings=_warnings(resolved), notes=tuple(notes),
+        warnings=_warnings(resolved, settings), notes=tuple(notes),
+        ungradable=dict(Counter(r.quality for r in records if r.quality).most_common()),
+        profile=settings["deidentify"], key_id=settings["key_id"], key_file=veil.key_file,
     )  # fmt: skip
 
 
-def _splits(resolved: Resolved, catalog: Catalog, settings: dict[str, Any]) -> dict[str, Any]:
+def _record(statement: Statement, split: Split, sight: SightRow | None) -> ImageRecord:
+    """A record with the verdict on its quality; only fundus photographs are judged."""
+    if sight is None:
+        return record(statement, split, {})
+    judged = statement.said["modality"] == "fundus" and len(sight.quality) == len(QUALITY_FEATURES)
+    if not judged or np.isnan(sight.quality).any():
+        return record(statement, split, sight.facts)
+    verdict = judge(sight.quality)
+    reason = verdict.reason if verdict.gradable < THRESHOLD else ""
+    return record(statement, split, sight.facts, gradable=verdict.gradable, quality=reason)
+
+
+def _splits(
+    resolved: Resolved, catalog: Catalog, settings: dict[str, Any], sights: Mapping[str, SightRow]
+) -> dict[str, Split]:
+    """Old patients stay where they are; new ones who share a picture go to one part."""
     labels_of: dict[str, set[str]] = {}
     given = catalog.splits()
     for s in resolved.kept:
         labels_of.setdefault(s.said["patient_id"], set()).update(s.said["labels"])
         if s.said["split"] != Split.NONE.value:
             given.setdefault(s.said["patient_id"], Split(s.said["split"]))
-    return assign_splits(rarest_label(labels_of), given=given, fractions=settings["fractions"], seed=settings["seed"])
+    # Equal pictures only: to look for near ones costs more than the ingest itself, and `audit` does it.
+    sharing: dict[str, set[str]] = {}
+    for s in resolved.kept:
+        if s.image_id in sights:
+            sharing.setdefault(sights[s.image_id].facts["pixels"], set()).add(s.said["patient_id"])
+    return assign_splits(
+        rarest_label(labels_of), given=given, fractions=settings["fractions"], seed=settings["seed"],
+        together=[patients for patients in sharing.values() if len(patients) > 1],
+    )  # fmt: skip
 
 
-def _warnings(resolved: Resolved) -> tuple[str, ...]:
+def _warnings(resolved: Resolved, settings: Mapping[str, Any]) -> tuple[str, ...]:
     found: list[str] = []
+    harmless = settings["phantom"] or settings.get("public")
+    if settings["deidentify"] == "none" and not harmless:
+        found.append("patient numbers, dates, file names and reports are kept as exported; key=FILE writes pseudonyms")
     labels = Counter(label for s in resolved.kept for label in s.said["labels"])
     if len(labels) == 1:
         found.append(f"one class only: every label is {next(iter(labels))!r}; nothing can be measured against it")

@@ -12,8 +12,8 @@ from jaxtyping import Float64, UInt8
 
 from tapetum.archive.pixels import decode
 from tapetum.archive.rows import Refusal
-from tapetum.archive.snapshot import KIND, read_quarantine, read_records, records_digest
-from tapetum.archive.vault import Vault
+from tapetum.archive.store.snapshot import KIND, read_quarantine, read_records, records_digest
+from tapetum.archive.store.vault import Vault, archive_vault
 from tapetum.core.errors import ArtefactError, DataError, UsageError
 from tapetum.core.registry import nearest
 from tapetum.core.store import read_meta
@@ -30,6 +30,8 @@ class Archive:
         digest: SHA-256 over the records (splits included), the pack and the label map.
         phantom: the images come from the digital phantom: numbers prove mechanisms, not medicine.
         pack: name of the domain pack, empty where there is none. label_map: label text → finding.
+        deidentify: the profile under which pseudonyms were written, `none` where names stand as exported.
+        vault_at: where the images lie if not inside the archive.
     """
 
     path: Path
@@ -40,6 +42,13 @@ class Archive:
     phantom: bool = False
     pack: str = ""
     label_map: Mapping[str, str] = field(default_factory=dict[str, str])
+    deidentify: str = "none"
+    vault_at: str = ""
+
+    @functools.cached_property
+    def vault(self) -> Vault:
+        """The images by their ids."""
+        return archive_vault(self.path, {"vault": self.vault_at})
 
     @property
     def cache(self) -> Path:
@@ -61,16 +70,17 @@ class Archive:
 
     def data(self, image_id: str) -> bytes:
         """The bytes of the image file as the clinic exported it."""
-        return Vault(self.path / "vault").read(self.record(image_id).image_id)
+        return self.vault.read(self.record(image_id).image_id)
 
-    def pixels(self, image_id: str, *, min_side: int) -> UInt8[np.ndarray, "h w 3"]:
+    def pixels(self, image_id: str, *, min_side: int, frame: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
         """The image as RGB.
 
         Args:
             image_id: of a record of this archive.
             min_side: wanted length of the shorter side in pixels, 0 for the full size; never enlarged.
+            frame: which frame of a volume, 0-based; the middle one by default.
         """
-        return decode(self.data(image_id), min_side=min_side)
+        return decode(self.data(image_id), min_side=min_side, frame=frame)
 
     def in_split(self, split: Split) -> tuple[ImageRecord, ...]:
         """The records of one part of the patients."""
@@ -155,5 +165,5 @@ def open_archive(path: Path | str) -> Archive:
         raise ArtefactError(f"the records of {place} do not fit their digest", "", f"tapetum verify {place}")
     return Archive(
         place, config["name"], records, read_quarantine(place), meta.digest, bool(config["phantom"]),
-        config["pack"], dict(config["label_map"]),
+        config["pack"], dict(config["label_map"]), config.get("deidentify", "none"), config.get("vault", ""),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -17,52 +17,79 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image, ImageOps
 
-from tapetum.archive import dicompixels
+from tapetum.archive.dicom import pixels as dicompixels
+from tapetum.archive.quietly import quietly
 from tapetum.core.errors import DataError
 
 MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "TIFF")
 # Decoding a little above the wanted size keeps the result within a grey level: benchmarks/decode_resize.py.
 DRAFT_MARGIN = 1.25
+# What `decode_sight` gives: a quarter of a photograph of 2000 pixels is enough for it.
+SIGHT_SIDE, SIGHT_LEAST = 512, 480
 _ORIENTATION = 274
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError, cv2.error, TypeError, KeyError, IndexError,
+    AttributeError, OverflowError, ZeroDivisionError, RecursionError, NotImplementedError, RuntimeError,
+)  # fmt: skip
+Box = Callable[[int, int], tuple[int, int]]
 _PLAIN_MODES = ("RGB", "L", "1", "P", "LA", "RGBA", "PA")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a file holds, found by decoding it whole: pixels, samples per pixel and bits per sample as stored."""
+    """What a file holds, found by decoding it: pixels, samples per pixel and bits per sample as stored, frames."""
 
     width: int
     height: int
     channels: int
     bits: int
     format: str
+    frames: int = 1
 
 
-def decode(data: bytes, *, min_side: int) -> UInt8[np.ndarray, "h w 3"]:
+def decode(data: bytes, *, min_side: int, frame: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """Decode a JPEG, PNG, TIFF or DICOM file to RGB.
 
     Args:
         data: the file's bytes.
         min_side: wanted length of the shorter side in pixels, 0 for the full size. A smaller image is not enlarged.
+        frame: which frame of a DICOM file of several, 0-based; the middle one by default.
 
     Returns:
         RGB, 0..255; orientation as EXIF says; one-channel images repeated; transparency over black.
 
     Raises:
-        DataError: another format, a damaged file, more than 100 megapixels, or intensities of unknown range.
+        DataError: another format, a damaged file, more than 100 megapixels, no such frame, or intensities of unknown
+            range.
     """
-    rgb, _ = _decode(data, min_side)
-    return shrink(rgb, min_side)
+    return _decode(data, DRAFT_MARGIN * min_side, min_side, frame)[0]
 
 
-def probe(data: bytes) -> Probe:
-    """Decode the whole file once and say what it holds.
+def decode_sight(data: bytes, *, frame: int | None = None) -> tuple[UInt8[np.ndarray, "h w 3"], Probe]:
+    """One cheap decode for digest, duplicates and quality, and what the file holds.
+
+    Args:
+        data: the file's bytes.
+        frame: as in `decode`.
+
+    Returns:
+        RGB whose shorter side has 480 to 512 pixels (less where the image has less): JPEG is decoded at the smallest
+        scale that leaves 480. The same bytes give the same pixels with one version of libjpeg.
 
     Raises:
         DataError: as `decode`.
     """
-    return _decode(data, 0)[1]
+    return _decode(data, SIGHT_LEAST, SIGHT_SIDE, frame)
+
+
+def probe(data: bytes) -> Probe:
+    """Decode the whole file once (of several frames the middle one) and say what it holds.
+
+    Raises:
+        DataError: as `decode`.
+    """
+    return _decode(data, 0, 1, None)[1]
 
 
 def shrink(image: UInt8[np.ndarray, "h w 3"], min_side: int) -> UInt8[np.ndarray, "r c 3"]:
@@ -72,25 +99,33 @@ def shrink(image: UInt8[np.ndarray, "h w 3"], min_side: int) -> UInt8[np.ndarray
     return np.asarray(_resized(Image.fromarray(image), min_side))
 
 
-def _decode(data: bytes, min_side: int) -> tuple[UInt8[np.ndarray, "h w 3"], Probe]:
+def _decode(data: bytes, least: float, side: int, frame: int | None) -> tuple[UInt8[np.ndarray, "h w 3"], Probe]:
+    """RGB and what the file holds: decoded to a shorter side of at least `least` pixels, then shrunk to `side`."""
+
+    def box(width: int, height: int) -> tuple[int, int]:
+        return _box(width, height, least)
+
     if dicompixels.is_dicom(data):
-        image, channels, bits = dicompixels.decode_dicom(data, max_pixels=MAX_PIXELS)
-        return image, Probe(image.shape[1], image.shape[0], channels, bits, "DICOM")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about odd metadata; what matters is checked below
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return _from_pillow(image, data, min_side)
-        except Image.UnidentifiedImageError:
-            found = "an empty file" if not data else f"a file that begins with {data[:8]!r}"
-            raise DataError(f"{found} is no image that is read here", "JPEG, PNG, TIFF or DICOM") from None
-        except Image.DecompressionBombError:
-            raise DataError("the image is too large to be safe", f"at most {MAX_PIXELS:,} pixels") from None
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError, cv2.error) as error:
-            raise DataError(f"the image does not decode: {error}", "a whole, undamaged file") from None
+        image, found = dicompixels.decode_dicom(data, max_pixels=MAX_PIXELS, frame=frame, box=box)
+        return shrink(image, side), Probe(found.width, found.height, found.channels, found.bits, "DICOM", found.frames)
+    if frame not in (None, 0):
+        raise DataError(f"frame {frame} of a file with one image", "0")
+    try:
+        with quietly(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return _from_pillow(image, data, box if least else None, side)
+    except Image.UnidentifiedImageError:
+        found = "an empty file" if not data else f"a file that begins with {data[:8]!r}"
+        raise DataError(f"{found} is no image that is read here", "JPEG, PNG, TIFF or DICOM") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError("the image is too large to be safe", f"at most {MAX_PIXELS:,} pixels") from None
+    except _DAMAGE as error:
+        text = str(error)[:200] or type(error).__name__
+        raise DataError(f"the image does not decode: {text}", "a whole, undamaged file") from None
 
 
-def _from_pillow(image: Image.Image, data: bytes, min_side: int) -> tuple[UInt8[np.ndarray, "h w 3"], Probe]:
+def _from_pillow(
+    image: Image.Image, data: bytes, box: Box | None, side: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], Probe]:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(f"the image has {width} × {height} pixels", f"at most {MAX_PIXELS:,} pixels")
@@ -99,19 +134,21 @@ def _from_pillow(image: Image.Image, data: bytes, min_side: int) -> tuple[UInt8[
     form, mode, bits = str(image.format), image.mode, _bits(image, data)
     info = Probe(width, height, len(image.getbands()), bits, form)
     if bits > 8:
-        return _to_rgb(_sixteen(image, data, bits)), info
+        return shrink(_to_rgb(_sixteen(image, data, bits)), side), info
     if mode not in _PLAIN_MODES:
         raise DataError(f"the image has colour mode {mode}", "grey, RGB or a palette, 8 bits per sample")
-    if form == "JPEG" and min_side:
-        image.draft(None, _box(image, DRAFT_MARGIN * min_side))
+    if form == "JPEG" and box:
+        image.draft(None, box(width, height))
     image.load()
     if image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         over = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", over.size, (0, 0, 0, 255)), over)
+    if image.mode == "L":  # before it is repeated three times
+        image = _resized(image, side)
     image = image if image.mode == "RGB" else image.convert("RGB")
-    return np.asarray(_resized(image, min_side)), info
+    return np.asarray(_resized(image, side)), info
 
 
 def _resized(image: Image.Image, min_side: int) -> Image.Image:
@@ -122,9 +159,11 @@ def _resized(image: Image.Image, min_side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.BILINEAR)
 
 
-def _box(image: Image.Image, min_side: float) -> tuple[int, int]:
-    scale = min_side / min(image.size)
-    return int(np.ceil(image.size[0] * scale)), int(np.ceil(image.size[1] * scale))
+def _box(width: int, height: int, least: float) -> tuple[int, int]:
+    if not least:
+        return width, height
+    scale = least / min(width, height)
+    return int(np.ceil(width * scale)), int(np.ceil(height * scale))
 
 
 def _bits(image: Image.Image, data: bytes) -> int:

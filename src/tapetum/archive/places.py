@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from tapetum.core.errors import DataError, UsageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
-TABLE_SUFFIXES = (".csv", ".tsv")
+EXCEL_SUFFIXES = (".xlsx", ".xlsm", ".xls")
+TABLE_SUFFIXES = (".csv", ".tsv", *EXCEL_SUFFIXES)
 
 
 class Places:
@@ -83,17 +84,24 @@ class Places:
 def the_table(root: Path, name: str) -> Path | None:
     """The table of an export: the one named, else the only one at the top of the folder, else None.
 
+    Args:
+        root: the export's folder.
+        name: of the table's file; what follows a `#` names a sheet and is left to others.
+
     Raises:
         UsageError: there are several and none is named.
         DataError: the one named is not there.
     """
     if not root.is_dir():
         raise DataError(f"{root} is no folder", "the folder of an export")
+    name = name.partition("#")[0]
     if name:
         if not (root / name).is_file() or not (root / name).resolve().is_relative_to(root.resolve()):
-            raise DataError(f"there is no table {name!r} in {root.name}/", "a CSV or TSV file inside the folder")
+            raise DataError(f"there is no table {name!r} in {root.name}/", "a CSV, TSV or Excel file inside the folder")
         return root / name
-    tables = sorted(p for p in root.iterdir() if p.is_file() and p.suffix.lower() in TABLE_SUFFIXES)
+    tables = sorted(
+        p for p in root.iterdir() if p.is_file() and p.suffix.lower() in TABLE_SUFFIXES and not p.name.startswith("~$")
+    )
     if len(tables) > 1:
         names = ", ".join(p.name for p in tables)
         raise UsageError(f"{root.name}/ has {len(tables)} tables: {names}", "one of them", f"table={tables[0].name}")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tapetum.archive import Archive
-from tapetum.bench.measures import grade_records
+from tapetum.bench.measures import class_records, grade_records
 from tapetum.bench.results import Results
 from tapetum.bench.rows import context, records_of, score, truth_note
 from tapetum.bench.trial import Trial
@@ -30,17 +30,8 @@ def measure_adapter(trial: Trial, protocol: str, adapter: str, shots: int) -> Re
     Raises:
         UsageError: the tested archive has other labels than the one learned on.
     """
-    config, notes = trial.config, list[str]()
-    findings = config.findings or trial.archive.label_names
-    if trial.external:
-        findings = tuple(f for f in findings if f in set(trial.test_archive.label_names))
-        if not findings:
-            raise UsageError(
-                f"{trial.archive.name} and {trial.test_archive.name} share no label", "labels of the same names",
-                "tapetum ingest … label_map=…",
-            )  # fmt: skip
-    if not config.findings:
-        findings, notes = _learnable(trial.archive, findings)
+    config = trial.config
+    findings, notes = taught_findings(trial)
     settings = AdaptConfig(
         adapter, config.encoders, findings, shots, config.sensitivity, config.calibrator, config.seed, config.threads
     )
@@ -49,10 +40,33 @@ def measure_adapter(trial: Trial, protocol: str, adapter: str, shots: int) -> Re
     within = context(trial, protocol, selection, model)
     scored = score(trial, model, str(Spec.parse(adapter)), "supervised", findings)
     records = records_of(within, scored)
-    if config.ordinal:
+    if config.ordinal or config.exclusive:
         probs = _one_grade(scored.predictions.probs, scored.predictions.logits)
-        records += grade_records(within, scored.row, "supervised", findings, probs, scored.labels)
+        if config.ordinal:
+            records += grade_records(within, scored.row, "supervised", findings, probs, scored.labels)
+        else:
+            records += class_records(within, scored.row, "supervised", probs, scored.labels)
     return Results(tuple(records), (scored,), (truth_note(scored), *notes), None, trial)
+
+
+def taught_findings(trial: Trial) -> tuple[tuple[str, ...], list[str]]:
+    """The labels to learn and test: those asked for, or all with both classes among the training images.
+
+    Returns:
+        Their names, and a note that names those left out.
+
+    Raises:
+        UsageError: the tested archive has other labels than the one learned on.
+    """
+    findings = trial.config.findings or trial.archive.label_names
+    if trial.external:
+        findings = tuple(f for f in findings if f in set(trial.test_archive.label_names))
+        if not findings:
+            raise UsageError(
+                f"{trial.archive.name} and {trial.test_archive.name} share no label", "labels of the same names",
+                "tapetum ingest … label_map=…",
+            )  # fmt: skip
+    return (findings, []) if trial.config.findings else _learnable(trial.archive, findings)
 
 
 def _learnable(archive: Archive, findings: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:

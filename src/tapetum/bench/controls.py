@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 
 import numpy as np
@@ -14,7 +13,7 @@ from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Interval, Record
 from tapetum.learn import pretrain, zero_shot
-from tapetum.learn.pairs import Pairs
+from tapetum.learn.pairing.pairs import Pairs
 from tapetum.score import permutation_p_value
 
 
@@ -85,9 +84,7 @@ def shuffle_between_patients(pairs: Pairs, rng: np.random.Generator) -> Pairs:
     for patient, giver in zip(names, rng.permutation(names).tolist(), strict=True):
         for k, i in enumerate(rows[patient]):
             source[i] = rows[giver][k % len(rows[giver])]
-    return dataclasses.replace(
-        pairs, texts=tuple(pairs.texts[i] for i in source), text_features=pairs.text_features[source]
-    )
+    return pairs.with_texts_of(source)
 
 
 def control_records(within: Context, control: Control, main: Scored) -> list[Record]:

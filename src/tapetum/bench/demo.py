@@ -28,7 +28,7 @@ from tapetum.core.config import digest
 from tapetum.core.store import atomic_write, package_version
 from tapetum.core.types import Split
 from tapetum.learn import PretrainConfig, embed, pretrain
-from tapetum.learn.embed import DEFAULT
+from tapetum.learn.features.embed import DEFAULT
 from tapetum.phantom import ClinicConfig, make_clinic, phantom_sheet
 
 LABELLED = "labelled.csv"
@@ -165,7 +165,7 @@ def side_by_side(named: Results, probe: Results) -> str:
         cells = "".join(f"{str(r.interval) if r else '':<23}" for r in found).rstrip()
         lines.append(f"{finding:<34}{found[-1].positives if found[-1] else 0:>9}  {cells}")
     control = [named.control.line()] if named.control else []
-    return "\n".join([*lines, "", *control, *named.notes])
+    return "\n".join([*lines, "", *control, *named.all_notes])
 
 
 def _numbers(named: Results, probe: Results) -> dict[str, Any]:

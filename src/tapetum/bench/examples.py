@@ -18,7 +18,7 @@ from tapetum.core.types import ImageRecord
 from tapetum.knowledge import Pack, parse_report
 from tapetum.learn import Model
 from tapetum.learn.heatmap import PatchScores
-from tapetum.learn.pairs import image_text, report_findings
+from tapetum.learn.pairing.pairs import image_text, report_findings
 
 SIDE, SMALL = 224, 168  # pixels of a picture on the page
 QUALITY = 80

@@ -149,22 +149,47 @@ def grade_records(
         raise UsageError(
             f"the grades {', '.join(grades)}", "numbers, in whose order the grades stand", "ordinal=false"
         ) from None
-    known = np.nansum(labels, axis=1) == 1
-    if not known.any():
-        raise DataError("no tested image has exactly one grade", "labels that are grades", "ordinal=false")
+    known = _one_each(labels, "grades", "ordinal=false")
     labels = np.where(known[:, None], labels, np.nan)
     truth = labels[known][:, order].argmax(1)
     called = probs[known][:, order].argmax(1)
     one_hot = np.eye(len(grades))[called]
     kappa = Family("tapetum.score.metrics").build("cohen_kappa_score(weights='quadratic')")
     who = _who(context.patients, known)
-    accuracy = bootstrap_interval(_accuracy, [called, truth], who, rng=context.rng(), draws=FEW_DRAWS)
+    interval = _few(context, kappa, [one_hot, truth], who)
     return [
-        context.record(
-            row, supervision, MACRO, "quadratic_kappa_score", _few(context, kappa, [one_hot, truth], who), labels
-        ),
-        context.record(row, supervision, MACRO, "accuracy_score", accuracy, labels),
+        context.record(row, supervision, MACRO, "quadratic_kappa_score", interval, labels),
+        *class_records(context, row, supervision, probs, labels),
     ]
+
+
+def class_records(
+    context: Context,
+    row: str,
+    supervision: str,
+    probs: Float[np.ndarray, "n k"],
+    labels: Float[np.ndarray, "n k"],
+) -> list[Record]:
+    """Accuracy of the most probable class; images without exactly one class are left out.
+
+    Raises:
+        DataError: no image has exactly one.
+    """
+    known = _one_each(labels, "classes", "exclusive=false")
+    labels = np.where(known[:, None], labels, np.nan)
+    called, truth = probs[known].argmax(1), labels[known].argmax(1)
+    who = _who(context.patients, known)
+    accuracy = bootstrap_interval(_accuracy, [called, truth], who, rng=context.rng(), draws=FEW_DRAWS)
+    return [context.record(row, supervision, MACRO, "accuracy_score", accuracy, labels)]
+
+
+def _one_each(labels: Float[np.ndarray, "n k"], what: str, instead: str) -> np.ndarray:
+    known = np.nansum(labels, axis=1) == 1
+    if not known.any():
+        raise DataError(
+            f"no tested image has exactly one of {labels.shape[1]} labels", f"labels that are {what}", instead
+        )
+    return known
 
 
 def rename(records: Sequence[Record], metric: str, to: str) -> list[Record]:

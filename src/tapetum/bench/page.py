@@ -23,6 +23,7 @@ from tapetum.bench.page_numbers import (
     roc_section,
 )
 from tapetum.bench.page_parts import definitions, document, paragraph, section, text
+from tapetum.bench.page_shots import shots_section
 from tapetum.bench.results import Results
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import TapetumError
@@ -39,7 +40,7 @@ PHANTOM = (
 PRIVATE = "This page holds images and report texts of patients: keep it where you would keep the archive."
 TITLES = {
     "zero_shot": "Zero-shot detection", "linear_probe": "Linear probe", "knn": "Nearest neighbours",
-    "retrieval": "Search by image and by words",
+    "retrieval": "Search by image and by words", "few_shot": "Few-shot curves",
 }  # fmt: skip
 LIBRARIES = ("numpy", "torch", "onnxruntime", "transformers", "scikit-learn", "pillow")
 
@@ -67,7 +68,7 @@ def page(results: Results) -> str:
     name = functools.partial(display_name, pack=pack)
     parts = [
         _done(results, first),
-        result_section(results, name),
+        shots_section(results) or result_section(results, name),
         roc_section(results, name),
         operating_section(results, name),
         reliability_section(results, name),
@@ -241,10 +242,8 @@ def _sizes(trial: Trial) -> str:
         return f"{len(records)} images of {len({r.patient_id for r in records})} patients"
 
     parts = [f"{s.value} {count(trial.archive.in_split(s))}" for s in (Split.TRAIN, Split.VAL)]
-    if trial.external:
-        parts.append(f"test {count(trial.test_archive.records)} ({text(trial.test_archive.name)})")
-    else:
-        parts.append(f"test {count(trial.archive.in_split(Split.TEST))}")
+    other = f" ({text(trial.test_archive.name)})" if trial.external else ""
+    parts.append(f"test {count(trial.test_records)}{other}")
     return " · ".join(parts)
 
 
@@ -259,7 +258,7 @@ def _versions() -> str:
 
 
 def _notes(results: Results) -> list[str]:
-    lines = [paragraph(note) for note in results.notes]
+    lines = [paragraph(note) for note in results.all_notes]
     if results.scored and np.isnan(results.scored[0].predictions.thresholds).any():
         p = results.scored[0].predictions
         without = int(np.isnan(p.thresholds).sum())

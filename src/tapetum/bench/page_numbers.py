@@ -45,7 +45,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "Agreement on grades beyond chance; a miss by two grades weighs four times a miss by one. 0 is chance, 1 is "
         "perfect.",
     ),
-    "accuracy_score": ("accuracy ↑", "The share of images whose most probable grade is the right one."),
+    "accuracy_score": ("accuracy ↑", "The share of images whose most probable grade or class is the right one."),
     "sensitivity_score": ("sensitivity ↑", "The share of images with the finding that are called."),
     "specificity_score": ("specificity ↑", "The share of images without the finding that are not called."),
     "ppv_score": (
@@ -85,9 +85,12 @@ def result_section(results: Results, name: Names) -> str:
 
 SUPERVISION: Mapping[str, str] = {
     "report-supervised": "Trained on images and reports, never on a label. The training reports may name the findings.",
+    "published space": "The space of a published image-text model, as it came: nothing of this archive was learned. "
+    "What its training texts named is not known here.",
     "unseen finding": "One model per finding, trained without any image whose report names it, a synonym or a finer "
     "form: detection of something that was never named. Only this is zero-shot in the strict sense.",
     "supervised": "Trained on labels of the training patients.",
+    "reports + labels": "Starts from a model that has read all training reports; then trained on labels.",
     "given predictions": "Predictions made elsewhere; nothing is known here of how.",
 }
 

@@ -50,7 +50,7 @@ def roc_panel(label: str, lines: Sequence[Line], point: tuple[float, float] | No
         x, y = _x(point[0]), _y(point[1])
         text = f"at the threshold: sensitivity {point[1]:.2f}, specificity {1 - point[0]:.2f}"
         body.append(f'<circle class="op" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{text}</title></circle>')
-    return _svg(PANEL, PANEL, label, body)
+    return svg(PANEL, PANEL, label, body)
 
 
 def reliability_panel(label: str, after: ReliabilityBins, before: ReliabilityBins | None = None) -> str:
@@ -67,7 +67,7 @@ def reliability_panel(label: str, after: ReliabilityBins, before: ReliabilityBin
         body.append(
             f'<circle class="c1dot" cx="{_x(x):.1f}" cy="{_y(y):.1f}" r="{radius:.1f}"><title>{title}</title></circle>'
         )
-    return _svg(PANEL, PANEL, label, body)
+    return svg(PANEL, PANEL, label, body)
 
 
 def interval_bar(interval: Interval, *, chance: float = math.nan, style: str = "c1") -> str:
@@ -114,10 +114,11 @@ def control_plot(control: Control) -> str:
     body.append(
         f'<text x="{(left + right) / 2}" y="{height - 8}" text-anchor="middle">macro AUROC on the test set</text>'
     )
-    return _svg(width, height, control.line(), body, style="wide")
+    return svg(width, height, control.line(), body, style="wide")
 
 
-def _svg(width: int, height: int, label: str, body: Sequence[str], *, style: str = "panel") -> str:
+def svg(width: int, height: int, label: str, body: Sequence[str], *, style: str = "panel") -> str:
+    """A drawing of some CSS pixels with its label for screen readers."""
     name = escape(label, quote=True)
     return f'<svg class="{style}" viewBox="0 0 {width} {height}" role="img" aria-label="{name}">{"".join(body)}</svg>'
 

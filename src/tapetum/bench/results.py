@@ -90,7 +90,12 @@ class Results:
             label = " · PHANTOM: proves mechanisms, not medicine" if r.phantom else ""
             head = [f"{r.protocol} on {r.data}{label} · test set read {r.test_reads} time(s) · {r.interval.method}"]
         tail = [self.control.line()] if self.control else []
-        return "\n".join([*head, *lines, "", *tail, *self.notes])
+        return "\n".join([*head, *lines, "", *tail, *self.all_notes])
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The run's notes, and those on its test set."""
+        return self.notes + (self.trial.notes if self.trial else ())
 
     def find(self, finding: str, metric: str, row: str = "", supervision: str = "") -> Record:
         """The first record of a finding and metric.

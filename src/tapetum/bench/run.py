@@ -11,7 +11,7 @@ from tapetum.bench.rows import records_of, truth_note
 from tapetum.bench.trial import BenchConfig, Scored, trial_of
 from tapetum.core.errors import DataError
 from tapetum.core.registry import Family
-from tapetum.core.types import Predictions, Split
+from tapetum.core.types import Predictions
 from tapetum.learn import Model
 from tapetum.learn.pretrain import targets
 
@@ -60,7 +60,7 @@ def evaluate(
         DataError: no prediction belongs to the split, or an image is predicted twice. UsageError: another split.
     """
     trial = trial_of(archive, BenchConfig(draws=draws, test_split=split))
-    records = {r.image_id: r for r in archive.in_split(Split(split))}
+    records = {r.image_id: r for r in trial.test_records}
     rows = [i for i, image_id in enumerate(predictions.image_ids) if image_id in records]
     if not rows:
         raise DataError(f"no prediction belongs to the {split} images of {archive.name}", "image ids of the archive")

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 import tapetum
 from tapetum.archive import Archive
+from tapetum.archive.duplicates import copies
 from tapetum.core.config import digest
 from tapetum.core.errors import DataError, LeakageError, UsageError
 from tapetum.core.store import file_digest
@@ -34,12 +35,17 @@ class BenchConfig(PretrainConfig):
         findings: what to detect; by default what the labels name and the pack knows.
         test_split: part of the archive that is tested, `test` or `val`; every patient of another archive (`--test`).
         draws: of the patient-cluster bootstrap. ordinal: the labels are grades 0, 1, 2, … (adds quadratic κ).
+        exclusive: each image has one label and no other (adds the accuracy of the most probable one).
+            Both speak to `linear_probe` and `knn`; others refuse them.
+        keep_copies: test also on images that look like one which is learned on; by default they are left out.
     """
 
     findings: tuple[str, ...] = ()
     test_split: str = "test"
     draws: int = 2000
     ordinal: bool = False
+    exclusive: bool = False
+    keep_copies: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,16 @@ class Trial:
                 f"patient {crossing[0]!r} stands in two splits", "one split per patient", "tapetum audit ARCHIVE"
             )
 
+    def refuse_one_class_each(self, protocol: str) -> None:
+        """For protocols whose scores are no grades or classes.
+
+        Raises:
+            UsageError: `ordinal` or `exclusive` was asked for.
+        """
+        for name in ("ordinal", "exclusive"):
+            if getattr(self.config, name):
+                raise UsageError(f"{name}=true with {protocol}", "linear_probe or knn", f"{name}=false")
+
     @property
     def external(self) -> bool:
         """Whether the tested archive is another one."""
@@ -92,15 +108,41 @@ class Trial:
 
     @cached_property
     def test_records(self) -> list[ImageRecord]:
-        """The tested images.
+        """The tested images, without those that look like one which is learned on.
 
         Raises:
             DataError: there are none.
         """
-        found = list(self.test_archive.records if self.external else self.archive.in_split(Split.TEST))
-        if not found:
+        found = [r for r in self._asked if r.image_id not in self.copies]
+        if not self._asked:
             raise DataError(f"{self.test_archive.name} has no images in {self.config.test_split}", "a test split")
+        if not found:
+            raise DataError(
+                f"all {len(self._asked)} tested images look like images that are learned on",
+                "a test set of other pictures",
+                "tapetum audit ARCHIVE lists the pairs; keep_copies=true measures the leak",
+            )
         return found
+
+    @cached_property
+    def copies(self) -> frozenset[str]:
+        """Images left out of the test set since they look like one that is learned on (train or val)."""
+        if self.config.keep_copies or not self._asked:
+            return frozenset()
+        learned = [r.image_id for s in (Split.TRAIN, Split.VAL) for r in self.archive.in_split(s)]
+        found = copies(self.archive, learned, self.test_archive)
+        return found & {r.image_id for r in self._asked}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of any table of this trial needs to know about the test set."""
+        if not self.copies:
+            return ()
+        return (f"{len(self.copies)} of {len(self._asked)} test images left out: they look like images learned on",)
+
+    @property
+    def _asked(self) -> Sequence[ImageRecord]:
+        return self.test_archive.records if self.external else self.archive.in_split(Split.TEST)
 
     @cached_property
     def findings(self) -> tuple[str, ...]:
@@ -139,7 +181,7 @@ class Trial:
 
     def test_embeddings_of(self, model: Model) -> Embeddings:
         """Features of the tested images as this model sees them: anew where it trained towers of its own."""
-        if not model.towers or model is self.model:
+        if not (model.towers or model.deltas) or model is self.model:
             return self.test_embeddings
         embedder = model.embedder(threads=self.config.threads, cache=self.test_archive.cache / "onnx")
         return embed(self.test_archive, embedder, image_ids=[r.image_id for r in self.test_records])

@@ -192,9 +192,9 @@ def _runtime() -> Iterator[Check]:
     """Run a tiny encoder through onnxruntime, and look for a GPU, which is not needed."""
     import torch
 
-    from tapetum.learn.embed import Embedder
+    from tapetum.learn.features.embed import Embedder
 
-    embedder = Embedder("tiny()", threads=1)
+    embedder = Embedder("tiny()", threads=1, backend="onnxruntime")
     embedder.pixels([np.zeros((64, 64, 3), np.uint8)])
     backend = embedder.runners[0].backend
     good = backend == "onnxruntime"

@@ -10,27 +10,36 @@ import contextlib
 import inspect
 import json
 import os
-import sys
+import shutil
+import time
 import traceback
 import typing
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tapetum.cli.listing import SETTINGS, settings_text
+from tapetum.cli.live import Progress, live
 from tapetum.cli.words import C, Words, sort_words
 from tapetum.core.errors import TapetumError, UsageError
 
+if TYPE_CHECKING:
+    from tapetum.learn.training.checkpoint import Saving
+    from tapetum.learn.training.runlog import Watch
+
 PARTIAL = 3
 INTERRUPTED = 130
-Progress = Callable[[int, int], None]
 
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where the result goes.", show_default=False)]
+LogAt = Annotated[
+    Path | None,
+    typer.Option("--log", help="Folder for the log that log=csv or log=tensorboard writes; OUT_run if empty."),
+]
 ModelAt = Annotated[Path | None, typer.Option("--model", "-m", help="A checkpoint folder.", show_default=False)]
 
 _COMMON: dict[str, Any] = {
@@ -51,6 +60,7 @@ class Run:
     as_json: bool = False
     dry_run: bool = False
     threads: int = 0
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -122,15 +132,55 @@ class Run:
     @contextlib.contextmanager
     def progress(self, title: str) -> Generator[Progress | None]:
         """A bar on stderr where that is a terminal, else None."""
-        if not sys.stderr.isatty():
-            yield None
-            return
-        from rich.console import Console
-        from rich.progress import Progress as Bars
+        with live(title) as (progress, _):
+            yield progress
 
-        with Bars(console=Console(stderr=True), transient=True) as bars:
-            task = bars.add_task(title, total=None)
-            yield lambda done, total: bars.update(task, completed=done, total=total)
+    @contextlib.contextmanager
+    def watching(self, title: str, out: Path, log: Path | None) -> Generator[tuple[Progress | None, Watch]]:
+        """As `progress`, and who looks on at a training: a terminal, the log that `log=` asks for.
+
+        Args:
+            title: of the bar of images.
+            out: where the checkpoint goes; logs lie beside it.
+            log: the folder for them instead.
+        """
+        from tapetum.learn.training.eventlog import opened_log
+        from tapetum.learn.training.runlog import Watch
+        from tapetum.learn.training.together import is_first
+
+        if log is not None and not self.words.log:
+            raise UsageError("--log without log=", "log=csv or log=tensorboard", f"log=csv --log {log}")
+        with contextlib.ExitStack() as closing:
+            watch = Watch()
+            if self.words.log and is_first():  # of several processes one writes
+                watch = watch.plus(closing.enter_context(opened_log(self.words.log, log or run_folder(out))))
+            progress, watchers = closing.enter_context(live(title, lines=not self.as_json and is_first()))
+            yield progress, watch.plus(*watchers)
+
+
+@contextlib.contextmanager
+def until_done(out: Path) -> Generator[Saving]:
+    """Where a training keeps its state while it runs: the same command goes on there after a kill.
+
+    The folder lies beside the checkpoint and is removed when all is done.
+    """
+    from tapetum.learn.training.checkpoint import Saving
+    from tapetum.learn.training.together import is_first
+
+    folder = out.with_name(f"{out.name}_unfinished")
+    yield Saving(folder)
+    if is_first():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_folder(out: Path) -> Path:
+    """Where a training run tells of itself, beside its checkpoint.
+
+    Example:
+        >>> run_folder(Path("models/odir")).name
+        'odir_run'
+    """
+    return out.with_name(f"{out.name}_run")
 
 
 def need(value: Path | None, option: str) -> Path:
@@ -172,7 +222,7 @@ def verb(metavar: str, fewest: int = 1, most: int | None = 1) -> Callable[[Calla
 
                 smoke(name, as_json=common["as_json"], debug=common["debug"])
                 return
-            sorted_words = sort_words(words or [])
+            sorted_words = sort_words(words or [], logs="log" in options)
             _check(name, sorted_words, metavar, fewest, most)
             run = Run(name, sorted_words, common["as_json"], common["dry_run"], common["threads"])
             function(run, **options)

@@ -16,12 +16,15 @@ PACKAGE = Path(__file__).parents[1]
 # Where a verb's settings stand: file below the package, class.
 SETTINGS = {
     "phantom": ("phantom/clinic.py", "ClinicConfig"),
-    "ingest": ("archive/ingest.py", "IngestConfig"),
+    "ingest": ("archive/config.py", "IngestConfig"),
     "embed": ("cli/settings.py", "EmbedSettings"),
     "pretrain": ("learn/pretrain.py", "PretrainConfig"),
     "adapt": ("learn/adapt.py", "AdaptConfig"),
     "predict": ("cli/settings.py", "PredictSettings"),
     "bench": ("bench/trial.py", "BenchConfig"),
+    "compare": ("bench/comparison/plan.py", "CompareConfig"),
+    "distil": ("learn/distil.py", "DistilConfig"),
+    "onnx": ("learn/exporting/folder.py", "ExportConfig"),
     "search": ("cli/settings.py", "SearchSettings"),
     "demo": ("bench/demo.py", "DemoConfig"),
 }

@@ -11,13 +11,19 @@ class EmbedSettings:
 
     Args:
         encoders: image towers joined by `+`; the default towers if empty.
-        backend: `onnxruntime` or `torch`. batch: images per call. threads: 0 = all cores.
+        backend: `auto` (measured once), `onnxruntime`, `torch`, `torch-eager` or `openvino`. batch: images per call.
+        threads: 0 = all cores.
+        engine: `ray` shares the images out to Ray's workers (extra `ray`), with so many threads each, 0 = one; this
+            process embeds them if empty.
+        check_colours: refuse photographs whose red and blue look swapped, as the pack states them; False = only warn.
     """
 
     encoders: str = ""
-    backend: str = "onnxruntime"
+    backend: str = "auto"
     batch: int = 16
     threads: int = 0
+    engine: str = ""
+    check_colours: bool = True
 
 
 @dataclass(frozen=True)
@@ -26,10 +32,14 @@ class PredictSettings:
 
     Args:
         findings: ids of the model's pack, separated by commas; if empty, what the model has operating points for.
+        agree: make probabilities agree with the tree of findings: none is above that of what it is a form of.
+        check_colours: refuse photographs whose red and blue look swapped, as the pack states them; False = only warn.
         threads: 0 = all cores.
     """
 
     findings: tuple[str, ...] = ()
+    agree: bool = False
+    check_colours: bool = True
     threads: int = 0
 
 

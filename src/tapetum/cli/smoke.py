@@ -45,6 +45,15 @@ class Workshop:
             ingest([self.clinic()], place, IngestConfig(labels="truth", pack="fundus", table=LABELLED))
         return place
 
+    def hidden(self) -> list[str]:
+        """The clinic under pseudonyms: archive, a pseudonym, `--key`, key."""
+        from tapetum.archive import IngestConfig, ingest, open_archive
+
+        place, key = self.folder / "hidden.tap", self.folder / "hidden.key"
+        if not place.exists():
+            ingest([self.clinic()], place, IngestConfig(pack="fundus", table="clinic.csv", key=str(key)))
+        return [str(place), open_archive(place).records[0].patient_id, "--key", str(key)]
+
     def model(self) -> Path:
         """A model trained on it."""
         from tapetum.archive import open_archive
@@ -54,6 +63,14 @@ class Workshop:
         if not place.exists():
             settings = PretrainConfig(encoders="tiny()", text_encoder="tiny()")
             pretrain(open_archive(self.archive()), settings).save(place)
+        return place
+
+    def checkpoint(self) -> Path:
+        """A pickled checkpoint as others publish them."""
+        import torch
+
+        place = self.folder / "weights.pth"
+        torch.save({"model": {"weight": torch.zeros(2, 3)}, "epoch": 1}, place)
         return place
 
 
@@ -75,9 +92,31 @@ def _commands(at: Workshop) -> Mapping[str, Callable[[], list[str]]]:
             _FINDINGS,
             "draws=50",
         ],
+        "compare": lambda: [
+            str(at.archive()),
+            "--encoders",
+            "tiny(), tiny(seed=1)",
+            "--shots",
+            "2, all",
+            "text_encoder=tiny()",
+            "runs=2",
+            "draws=50",
+            _FINDINGS,
+        ],
+        "distil": lambda: [
+            *(str(at.archive()), "--model", str(at.model()), "--out", out, "encoders=tiny(size=32, dim=16)"),
+            *(_FINDINGS, "tuning=epochs=2"),
+        ],
+        "onnx": lambda: [str(at.model()), "--out", out, "--on", str(at.archive()), _FINDINGS, "int8=true"],
         "search": lambda: [str(at.archive()), "--model", str(at.model()), "--text", "drusen", "-k", "3"],
         "card": lambda: [str(at.model())],
         "verify": lambda: [str(at.archive())],
+        "convert": lambda: [str(at.checkpoint()), "--out", out],
+        "gc": lambda: [str(at.archive())],
+        "export": lambda: [str(at.archive()), "--out", out],
+        "forget": lambda: [str(at.archive()), "P0001"],
+        "reidentify": lambda: [*at.hidden(), "--role", "data manager", "--reason", "smoke"],
+        "rekey": lambda: [*at.hidden()[:1], *at.hidden()[2:], "--new-key", f"{out}.key"],
         "demo": lambda: ["--out", out, f"patients={_PATIENTS}", f"size={_SIZE}", *_TOWERS, "shuffles=2", "draws=50"],
         "list": list,
         "doctor": list,

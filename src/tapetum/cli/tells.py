@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapetum.cli.frame import Run, note
+from tapetum.cli.frame import Run, note, run_folder
+from tapetum.cli.settings import PredictSettings
 from tapetum.core.errors import ArtefactError, DataError
-from tapetum.core.store import META, atomic_write, content_digest, read_meta
+from tapetum.core.store import META, Meta, atomic_write, content_digest, plain_json, read_meta
 
 if TYPE_CHECKING:
     from tapetum.archive import Archive, AuditReport, IngestSummary
     from tapetum.bench import Results
+    from tapetum.bench.card import Card
+    from tapetum.bench.comparison import Comparison
     from tapetum.bench.demo import Demo
+    from tapetum.bench.smaller import Smaller
     from tapetum.core.types import Embeddings, Predictions
     from tapetum.learn import Model
+    from tapetum.learn.exporting.folder import Export
     from tapetum.retrieve.search import Hit
 
 INTENDED_USE = "Research and second-reader support, not a cleared device."
@@ -35,24 +40,30 @@ def ingest(run: Run, summary: IngestSummary, out: Path) -> None:
     if len(summary.reasons) > _SHOWN:
         note(f"… and {len(summary.reasons) - _SHOWN} more: {out / 'quarantine.csv'}")
     told = f"{summary.images} images of {summary.patients} patients: {summary.added} added, "
+    lines = [told + f"{summary.unchanged} unchanged, {summary.quarantined} in quarantine"]
+    if summary.ungradable:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in summary.ungradable.items())
+        lines.append(f"probably not gradable: {sum(summary.ungradable.values())} ({reasons})")
+    if summary.profile != "none":
+        lines.append(f"pseudonymised ({summary.profile}) with key {summary.key_id}: {summary.key_file}")
+        lines.append("  keep the key apart from the archive and keep a copy: without it nobody can be found again")
     plain = dataclasses.asdict(summary)
-    run.tell(
-        told + f"{summary.unchanged} unchanged, {summary.quarantined} in quarantine", plain, wrote=[out],
-        then=f"tapetum audit {out}", partial=summary.quarantined > 0,
-    )  # fmt: skip
+    then = f"tapetum audit {out}"
+    run.tell("\n".join(lines), plain, wrote=[out], then=then, partial=summary.quarantined > 0)
 
 
 def audit(run: Run, report: AuditReport, out: Path | None) -> None:
-    """The report, also as a file where one is asked for."""
+    """The report, also as a file where one is asked for; code 3 where a benchmark on this archive would be wrong."""
     if out:
         atomic_write(out, json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n")
-    run.tell(report.text(), report.as_dict(), wrote=[out], then=f"tapetum pretrain {run.path()} --out model")
+    then = f"tapetum pretrain {run.path()} --out model"
+    run.tell(report.text(), report.as_dict(), wrote=[out], then=then, partial=report.fails)
 
 
 def embed(run: Run, found: Embeddings, archive: Archive, out: Path | None) -> None:
     """How many rows and columns; the artefact where one is asked for."""
     if out:
-        from tapetum.learn.embed import save_embeddings
+        from tapetum.learn.features.embed import save_embeddings
 
         save_embeddings(found, out, {"archive": archive.digest})
     rows, columns = found.features.shape
@@ -63,7 +74,7 @@ def embed(run: Run, found: Embeddings, archive: Archive, out: Path | None) -> No
     )
 
 
-def model(run: Run, made: Model, out: Path, *, then: str) -> None:
+def model(run: Run, made: Model, out: Path, *, then: str, phantom: bool) -> None:
     """What the model was made from, and its alarms."""
     for alarm in made.log.get("alarms", ()):
         note(f"alarm: {alarm}")
@@ -75,7 +86,21 @@ def model(run: Run, made: Model, out: Path, *, then: str) -> None:
         "log": dict(made.log),
         "operating": made.operating.as_dict() if made.operating else None,
     }
-    run.tell(text, _plain(result), wrote=[out], then=then)
+    from tapetum.bench.page_run import write_run
+    from tapetum.learn.training.together import is_first
+
+    seconds = time.monotonic() - run.started
+    told = write_run(made, run_folder(out), seconds=seconds, phantom=phantom) if is_first() else None
+    run.tell(text, plain_json(result), wrote=[out, told], then=then)
+
+
+def card(run: Run, made: Card, meta: Meta, out: Path | None) -> None:
+    """The card as Markdown, or as a page where the file to write ends in .html."""
+    if out:
+        atomic_write(out, made.html() if out.suffix == ".html" else made.markdown())
+    result = {"card": made.markdown(), "measured": bool(made.records), "meta": dataclasses.asdict(meta)}
+    then = "" if made.records else f"tapetum bench zero_shot ARCHIVE --model {run.path()} --out DIR, then --results DIR"
+    run.tell("" if out else made.markdown().rstrip(), result, wrote=[out], then=then)
 
 
 @dataclass(frozen=True)
@@ -105,16 +130,18 @@ def archive_or_files(inputs: Sequence[str]) -> Source:
     if len(places) == 1 and ((places[0] / META).exists() or (places[0] / "catalog.sqlite").exists()):
         archive = open_archive(places[0])
 
-        def of_archive(model: Model, findings: Sequence[str], progress: Any) -> Any:
-            return predict_archive(archive, model, findings, progress=progress), (), {"archive": archive.digest}
+        def of_archive(model: Model, asked: PredictSettings, progress: Any) -> Any:
+            told: dict[str, Any] = {"agree": asked.agree, "check_colours": asked.check_colours, "progress": progress}
+            return predict_archive(archive, model, asked.findings, **told), (), {"archive": archive.digest}
 
         return Source(len(archive.records), of_archive)
     files = image_files(places)
     if not files:
         raise DataError(f"no image file in {' '.join(inputs)}", " ".join(IMAGE_SUFFIXES))
 
-    def of_files(model: Model, findings: Sequence[str], progress: Any) -> Any:
-        return (*predict_files(files, model, findings, progress=progress), {})
+    def of_files(model: Model, asked: PredictSettings, progress: Any) -> Any:
+        told: dict[str, Any] = {"agree": asked.agree, "check_colours": asked.check_colours, "progress": progress}
+        return (*predict_files(files, model, asked.findings, **told), {})
 
     return Source(len(files), of_files)
 
@@ -140,7 +167,66 @@ def results(run: Run, found: Results, out: Path | None) -> None:
     control = dataclasses.asdict(found.control) if found.control else None
     result = {"records": [as_json(r) for r in found.records], "notes": list(found.notes), "control": control}
     then = f"open {out / 'report.html'} in a browser" if out else "the same with --out DIR, for Records and a page"
-    run.tell(f"{found.table()}\n{INTENDED_USE}", _plain(result), wrote=wrote, then=then)
+    run.tell(f"{found.table()}\n{INTENDED_USE}", plain_json(result), wrote=wrote, then=then)
+
+
+def comparison(run: Run, found: Comparison, out: Path | None) -> None:
+    """The table; code 3 where a cell had to be left out."""
+    from tapetum.bench.results import as_json
+
+    wrote = [found.save(out)] if out else []
+    left_out = list(found.absent)
+    result = {
+        "records": [as_json(r) for r in found.records], "notes": list(found.notes), "left_out": left_out,
+        "alarms": list(found.alarms),
+    }  # fmt: skip
+    then = f"open {out / 'report.html'} in a browser" if out else "the same with --out DIR, for Records and a page"
+    run.tell(f"{found.table()}\n{INTENDED_USE}", plain_json(result), wrote=wrote, then=then, partial=bool(left_out))
+
+
+def distilled(run: Run, student: Model, found: Smaller, out: Path) -> None:
+    """The table of teacher and student."""
+    for alarm in student.log.get("alarms", ()):
+        note(f"alarm: {alarm}")
+    text = f"{found.table()}\n{student.log['line']}\n{INTENDED_USE}"
+    result = {"digest": student.digest, "table": found.as_dict(), "log": dict(student.log)}
+    run.tell(
+        text, plain_json(result), wrote=[out], then=f"tapetum onnx {out} --on {run.path()} --out {out}_onnx int8=true"
+    )
+
+
+def exported(run: Run, done: Export, out: Path) -> None:
+    """How far the runtimes are from torch, what lies there, and what was measured of it."""
+    for name in clearly_worse(done.measured):
+        note(f"alarm: {name} finds clearly less than the checkpoint: the interval of its difference lies below 0")
+    lines = [
+        f"{name}: logits differ by at most {p.logits:.1e}, features have a cosine of at least {p.cosine:.7f}, "
+        f"{p.decisions} decisions differ ({p.images} images, {p.source})"
+        for name, p in done.parity.items()
+    ]
+    lines += [f"{name}: {size:.2f} MB" for name, size in done.megabytes.items()]
+    result = {
+        "findings": list(done.findings), "parity": {name: p.as_dict() for name, p in done.parity.items()},
+        "megabytes": dict(done.megabytes), "measured": dict(done.measured),
+    }  # fmt: skip
+    run.tell(
+        "\n".join([*lines, *filter(None, [done.table]), INTENDED_USE]),
+        plain_json(result),
+        wrote=[out],
+        then=f"python {out}/run.py IMAGE…",
+    )
+
+
+def clearly_worse(measured: Mapping[str, Any]) -> list[str]:
+    """The rows of a table whose difference from the first lies below 0 with all of its interval.
+
+    Example:
+        >>> apart = {"interval": {"estimate": -0.04, "low": -0.08, "high": -0.01}}
+        >>> clearly_worse({"rows": [{"name": "checkpoint", "apart": None}, {"name": "int8", "apart": apart}]})
+        ['int8']
+    """
+    bounds = [(row["name"], row["apart"]["interval"]["high"]) for row in measured.get("rows", ()) if row["apart"]]
+    return [name for name, high in bounds if high is not None and high < 0]
 
 
 def hits(run: Run, found: Sequence[Hit]) -> None:
@@ -155,7 +241,7 @@ def demo(run: Run, found: Demo) -> None:
     """The main numbers, where the page is, and the way to one's own data."""
     result = {"numbers": found.numbers, "seconds": found.seconds, "page": found.page}
     run.tell(
-        f"{found.table}\n{INTENDED_USE}", _plain(result), wrote=[found.page, *found.pictures],
+        f"{found.table}\n{INTENDED_USE}", plain_json(result), wrote=[found.page, *found.pictures],
         then="tapetum ingest YOUR_FOLDER --out clinic.tap --map patient=…,image=…,report=… pack=fundus",
     )  # fmt: skip
 
@@ -164,7 +250,7 @@ def embeddings_at(path: Path | None) -> Embeddings | None:
     """An Embeddings artefact, if one was named."""
     if path is None:
         return None
-    from tapetum.learn.embed import load_embeddings
+    from tapetum.learn.features.embed import load_embeddings
 
     return load_embeddings(path)
 
@@ -189,14 +275,3 @@ def damage(path: Path) -> tuple[str, ...]:
         return verify(path)
     stored, found = read_meta(path, kind).digest, content_digest(path)
     return () if stored == found else (f"{path}: its files have digest {found[:12]}, {META} says {stored[:12]}",)
-
-
-def _plain(value: Any) -> Any:
-    """NaN as null, so that any JSON reader takes it."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tapetum.cli import plans, tells
-from tapetum.cli.frame import ModelAt, Out, Run, VerbCommand, Verbs, need, note, verb
+from tapetum.cli import keeping, plans, shrinking, tells
+from tapetum.cli.frame import LogAt, ModelAt, Out, Run, VerbCommand, Verbs, need, note, until_done, verb
 from tapetum.cli.settings import EmbedSettings, PredictSettings, SearchSettings
 
 HELP = """From a clinic's images and reports to a vision-language model that anyone can check, offline.
@@ -94,38 +94,33 @@ def audit(
 def embed(run: Run, out: Out = None) -> None:
     """Compute the features of every image once; later verbs read them from the archive's cache."""
     from tapetum.archive import open_archive
-    from tapetum.learn.embed import DEFAULT, embed
 
-    config, archive = run.config(EmbedSettings), open_archive(run.path())
-    encoders = config.encoders or DEFAULT
-    run.plan(
-        out=out, config=config, images=len(archive.records), mebibytes=plans.towers(encoders, len(archive.records))
-    )
+    archive = open_archive(run.path())
+    compute = plans.embedding(run, archive, run.config(EmbedSettings), out)
     with run.progress("embedding") as progress:
-        found = embed(
-            archive, encoders, threads=config.threads, backend=config.backend, batch=config.batch, progress=progress
-        )
+        found = compute(progress=progress)
     tells.embed(run, found, archive, out)
 
 
 @app.command(cls=VerbCommand)
 @verb("ARCHIVE")
-def pretrain(run: Run, out: Out = None) -> None:
+def pretrain(run: Run, out: Out = None, log: LogAt = None) -> None:
     """Learn from the reports of the training patients what the images show; no labels are read for it."""
     from tapetum.archive import open_archive
     from tapetum.learn import PretrainConfig, pretrain
 
     config, archive, place = run.config(PretrainConfig), open_archive(run.path()), need(out, "--out")
     plans.training(run, archive, config, config.encoders, place)
-    with run.progress("embedding") as progress:
-        model = pretrain(archive, config, progress=progress)
-    model.save(place)
-    tells.model(run, model, place, then=f"tapetum bench zero_shot {run.path()} --model {place} --out {place}_bench")
+    with run.watching("embedding", place, log) as (progress, watch), until_done(place) as saving:
+        model = pretrain(archive, config, progress=progress, watch=watch, saving=saving)
+        model.save(place)
+    then = f"tapetum bench zero_shot {run.path()} --model {place} --out {place}_bench"
+    tells.model(run, model, place, then=then, phantom=archive.phantom)
 
 
 @app.command(cls=VerbCommand)
 @verb("ARCHIVE")
-def adapt(run: Run, model: ModelAt = None, out: Out = None) -> None:
+def adapt(run: Run, model: ModelAt = None, out: Out = None, log: LogAt = None) -> None:
     """Fit an adapter on labels, few or all, over frozen features."""
     from tapetum.archive import open_archive
     from tapetum.learn import AdaptConfig, adapt, load_model
@@ -133,10 +128,11 @@ def adapt(run: Run, model: ModelAt = None, out: Out = None) -> None:
     config, archive, place = run.config(AdaptConfig), open_archive(run.path()), need(out, "--out")
     base = load_model(model) if model else None
     plans.training(run, archive, config, base.encoders if base else config.encoders, place)
-    with run.progress("embedding") as progress:
-        fitted = adapt(archive, config, model=base, progress=progress)
-    fitted.save(place)
-    tells.model(run, fitted, place, then=f"tapetum predict {run.path()} --model {place} --out predictions.csv")
+    with run.watching("embedding", place, log) as (progress, watch), until_done(place) as saving:
+        fitted = adapt(archive, config, model=base, progress=progress, watch=watch, saving=saving)
+        fitted.save(place)
+    then = f"tapetum predict {run.path()} --model {place} --out predictions.csv"
+    tells.model(run, fitted, place, then=then, phantom=archive.phantom)
 
 
 @app.command(cls=VerbCommand)
@@ -149,7 +145,7 @@ def predict(run: Run, model: ModelAt = None, out: Out = None) -> None:
     source = tells.archive_or_files(run.inputs)
     run.plan(out=place, config=config, images=len(source), mebibytes=plans.towers(loaded.encoders, len(source)))
     with run.progress("predicting") as progress:
-        predictions, refused, parents = source.predict(loaded, config.findings, progress)
+        predictions, refused, parents = source.predict(loaded, config, progress)
     tells.predictions(run, predictions, refused, parents, place)
 
 
@@ -176,6 +172,33 @@ def bench(
 
 @app.command(cls=VerbCommand)
 @verb("ARCHIVE")
+def compare(
+    run: Run,
+    encoders: Annotated[str, typer.Option("--encoders", help="Towers, separated by commas.")] = "",
+    modes: Annotated[str, typer.Option("--modes", help="zero_shot, adapters and tuners, separated by commas.")] = "",
+    shots: Annotated[str, typer.Option("--shots", help="Labels per finding, for example 1,5,10,all.")] = "",
+    test: Annotated[Path | None, typer.Option(help="Another archive to test on; nothing is fitted on it.")] = None,
+    out: Out = None,
+) -> None:
+    """Encoders against encoders, and ways to use them: one table with intervals, paired tests and prices."""
+    from tapetum.archive import open_archive
+    from tapetum.bench.comparison import CompareConfig, cells_of, compare
+
+    asked = (("encoders", encoders), ("modes", modes), ("shots", shots))
+    config = run.config(CompareConfig, *(f"{name}={value}" for name, value in asked if value))
+    archive, other = open_archive(run.path()), open_archive(test) if test else None
+    plans.comparison(run, archive, config, cells_of(config), out, other)
+    with run.progress("embedding") as progress:
+        found = compare(archive, config, test=other, progress=progress, say=note)
+    tells.comparison(run, found, out)
+
+
+for _shrinking in (shrinking.distil, shrinking.onnx):
+    app.command(cls=VerbCommand)(_shrinking)
+
+
+@app.command(cls=VerbCommand)
+@verb("ARCHIVE")
 def search(
     run: Run,
     model: ModelAt = None,
@@ -198,14 +221,21 @@ def search(
 
 @app.command(cls=VerbCommand)
 @verb("CHECKPOINT")
-def card(run: Run) -> None:
-    """Print a checkpoint's model card."""
+def card(
+    run: Run,
+    results: Annotated[
+        list[Path] | None, typer.Option("--results", help="A folder that `tapetum bench --out` wrote; may be repeated.")
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Write a checkpoint's model card: quality only as bench runs of this very checkpoint measured it."""
+    from tapetum.bench.card import model_card
     from tapetum.core.store import read_meta
+    from tapetum.learn import load_model
 
-    meta, place = read_meta(run.path(), "checkpoint"), run.path() / "README.md"
-    run.plan(reads=str(place))
-    text = place.read_text(encoding="utf-8")
-    run.tell(text.rstrip(), {"card": text, "meta": dataclasses.asdict(meta)})
+    meta = read_meta(run.path(), "checkpoint")
+    run.plan(reads=", ".join(map(str, (run.path(), *(results or ())))), out=out)
+    tells.card(run, model_card(load_model(run.path()), results or ()), meta, out)
 
 
 @app.command(cls=VerbCommand)
@@ -217,6 +247,26 @@ def verify(run: Run) -> None:
     run.tell("\n".join(damaged) or f"{run.path()}: all is well", {"damaged": list(damaged)})
     if damaged:
         raise typer.Exit(1)
+
+
+@app.command(cls=VerbCommand)
+@verb("FILE")
+def convert(
+    run: Run,
+    inside: Annotated[str, typer.Option("--inside", help="Which nested dictionary holds the network, dotted.")] = "",
+    out: Out = None,
+) -> None:
+    """Turn somebody's .pt or .pth checkpoint into safetensors; it is opened in a child that can do nothing else."""
+    from tapetum.learn.convert import convert
+
+    place = need(out, "--out")
+    run.plan(reads=str(run.path()), out=place)
+    done = convert(run.path(), place, key=inside)
+    run.tell(str(done), dataclasses.asdict(done), wrote=[place], then="tapetum list nets.encoders")
+
+
+for _keeping in (keeping.gc, keeping.export, keeping.forget, keeping.reidentify, keeping.rekey):
+    app.command(cls=VerbCommand)(_keeping)
 
 
 @app.command(cls=VerbCommand)

@@ -25,11 +25,13 @@ class Words:
 
     Attributes:
         inputs: paths and names. recipe: the word that ends in `.toml`. settings: `key=value` texts, in order.
+        log: `csv` or `tensorboard`, from `log=…`; no setting, since it changes nothing of the result.
     """
 
     inputs: tuple[str, ...] = ()
     recipe: Path | None = None
     settings: tuple[str, ...] = ()
+    log: str = ""
 
     def config(self, cls: type[C], table: str, *, also: Sequence[str] = ()) -> C:
         """Fill a config dataclass: defaults, then the recipe's `[table]`, then `also`, then the settings.
@@ -46,26 +48,34 @@ class Words:
         return load(cls, table, self.recipe, [_listed(cls, text) for text in (*given, *self.settings)])
 
 
-def sort_words(words: Sequence[str]) -> Words:
+def sort_words(words: Sequence[str], *, logs: bool = False) -> Words:
     """Tell inputs, recipe and settings apart.
 
     A word that ends in `.toml` is the recipe; one that starts with a plain name and `=` is a setting; the rest are
     inputs.
     A file whose name looks like a setting is written with its folder: `./seed=3`.
 
+    Args:
+        words: as typed.
+        logs: the verb trains, so that `log=…` says what is written of it.
+
     Raises:
         UsageError: two recipes.
 
     Example:
         >>> sort_words(["clinic.tap", "odir.toml", "seed=3", "./a=b"])
-        Words(inputs=('clinic.tap', './a=b'), recipe=PosixPath('odir.toml'), settings=('seed=3',))
+        Words(inputs=('clinic.tap', './a=b'), recipe=PosixPath('odir.toml'), settings=('seed=3',), log='')
     """
     settings = [word for word in words if _SETTING.fullmatch(word)]
     recipes = [word for word in words if word not in settings and word.endswith(".toml")]
     if len(recipes) > 1:
         raise UsageError(f"two recipes: {' and '.join(recipes)}", "one", f"… {recipes[0]}")
     inputs = [word for word in words if word not in settings and word not in recipes]
-    return Words(tuple(inputs), Path(recipes[0]) if recipes else None, tuple(settings))
+    log = [word for word in settings if logs and word.startswith("log=")]
+    return Words(
+        tuple(inputs), Path(recipes[0]) if recipes else None, tuple(s for s in settings if s not in log),
+        log[-1].removeprefix("log=") if log else "",
+    )  # fmt: skip
 
 
 def _listed(cls: type, text: str) -> str:

@@ -90,6 +90,8 @@ def _read(recipe: Path, table: str) -> Mapping[str, Any]:
 
 
 def _literal(text: str) -> Any:
+    if text in ("true", "false"):  # as recipes and messages write them
+        return text == "true"
     try:
         return ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):

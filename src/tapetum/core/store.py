@@ -11,13 +11,15 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
+import numbers
 import os
 import shutil
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tapetum.core.errors import ArtefactError
 
@@ -30,7 +32,7 @@ class Meta:
     """What an artefact is and where it came from.
 
     Attributes:
-        kind: archive, checkpoint, embeddings, predictions, masks, measurements or records.
+        kind: archive, checkpoint, embeddings, predictions, masks, measurements, records or export.
         digest: SHA-256 over the names and contents of the artefact's files.
         parents: role → digest of each artefact that this one was made from.
         command: the command line that made it.
@@ -78,6 +80,26 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         part.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def plain_json(value: Any) -> Any:
+    """What any JSON reader takes: a number that is none becomes null, what JSON has no word for becomes its text.
+
+    Example:
+        >>> plain_json({"loss": (0.5, float("nan")), 1: Path("a")})
+        {'loss': [0.5, None], '1': 'a'}
+    """
+    if isinstance(value, Mapping):
+        return {str(k): plain_json(v) for k, v in cast(Mapping[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(v) for v in cast(Sequence[Any], value)]
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    return str(value)
 
 
 @contextlib.contextmanager

@@ -52,6 +52,11 @@ class ImageRecord:
         source: the file's place inside the export, relative, for people to find it again.
         report: the text that belongs to this image, `""` where there is none.
         labels: what `--labels` gave, as texts (several per image allowed); `()` where there is none.
+        frames: of a volume, a video or a multi-frame object; 1 for a photograph.
+        device: maker and model of the camera, or `"unknown"`.
+        gradable: probability in 0..1 that a reader could grade the image, NaN where quality was not judged.
+        quality: why the image is not gradable, `""` where it is or was not judged.
+        provenance: field → where its value came from, for example `{"laterality": "DICOM ImageLaterality"}`.
     """
 
     image_id: str
@@ -71,6 +76,11 @@ class ImageRecord:
     report: str
     labels: tuple[str, ...]
     split: Split
+    frames: int = 1
+    device: str = UNKNOWN
+    gradable: float = math.nan
+    quality: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -190,7 +200,8 @@ class Record:
 
     Attributes:
         protocol: the protocol's spec. row: the method measured. finding: id, or `"macro"`.
-        supervision: `"report-supervised"`, `"unseen finding"`, `"supervised"` or `"negative control"`; never mixed.
+        supervision: `"report-supervised"`, `"published space"`, `"unseen finding"`, `"supervised"` or
+            `"negative control"`; never mixed.
         metric: name of the metric; `_score` is better upwards, `_error` downwards.
         images, patients, positives: size of the tested set.
         selection: the rule by which settings were chosen, for example `"inner patient split of train"`.

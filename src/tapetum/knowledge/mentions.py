@@ -5,41 +5,75 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from tapetum.knowledge.model import Pack
+from tapetum.knowledge.approximate import Approximate
+from tapetum.knowledge.described import Described
+from tapetum.knowledge.model import Finding, Pack
 from tapetum.knowledge.phrases import Hit, PhraseTable, Word
+from tapetum.knowledge.rules import table
+from tapetum.knowledge.synonyms import described, expanded, said_alone, shorthand
 
 _SHORT = 2
+_SHELVES = frozenset({"modality", "group"})
 _FILLERS = frozenset({"in", "of", "the", "for", "on", "fundus", "entirely", "completely"})
 _TITLES = frozenset({"by", "signed", "attending", "physician", "consultant", "surgeon", "prof"})
 
 
 class Lexicon:
-    """The English terms of a pack, ready to be found.
+    """The terms of a pack in one language, ready to be found.
 
-    Names, English synonyms, abbreviations and variants count; other languages wait for their own rules of negation.
+    English names, synonyms, abbreviations and variants always count, since reports in any language use them; a
+    language's own words come first where one spelling has two meanings.
 
     Args:
         pack: the domain pack.
+        language: code of the language.
     """
 
-    def __init__(self, pack: Pack) -> None:
+    def __init__(self, pack: Pack, language: str = "en") -> None:
         phrases: list[tuple[str, str]] = [(phrase, "") for phrase in pack.ignore]
         capitals: set[str] = set()
+        own = [(term, f.id) for f in pack.findings.values() if f.level not in _SHELVES for term in _own(f, language)]
+        capitals.update(term for term, _ in own if len(term) <= _SHORT and term.isascii() and term.isupper())
+        phrases += own
         alone: list[tuple[str, str]] = []
+        loose: list[tuple[str, str]] = []
         for finding in pack.findings.values():
-            if finding.level in {"modality", "group"}:
+            if finding.level in _SHELVES:
                 continue
             capitals.update(short for short in finding.abbreviations if len(short) <= _SHORT)
             terms = (finding.name, *finding.synonyms.get("en", ()), *finding.abbreviations, *finding.variants)
+            if pack.loose:
+                terms += tuple(shorthand(finding.name))
             phrases += [(term, finding.id) for term in terms]
+            loose += [(term, finding.id) for term in terms if term not in finding.abbreviations]
             alone += [(term, finding.id) for term in finding.alone]
+        made: list[tuple[str, str]] = []
+        if pack.loose and language == "en":
+            phrases += expanded([(term, name) for term, name in phrases if not term.isupper()])
+            made = expanded(loose, both=False)
         self._capitals = frozenset(capitals)
-        self._named = PhraseTable(phrases, gaps=True, capitals=self._capitals, typos=True)
-        self._alone = PhraseTable(alone)
+        fillers = table("findings", "fillers", language)
+        self._named = PhraseTable(
+            phrases, gaps=True, capitals=self._capitals, typos=True, language=language, fillers=fillers
+        )
+        if pack.loose:
+            alone += [(term, f.id) for f in pack.findings.values() for term in said_alone(f.name)]
+        self._alone = PhraseTable(alone, language=language)
+        loosely = language == "en" and pack.loose
+        self._loose = Approximate(loose, made=made) if loosely else None
+        named = [f for f in pack.findings.values() if f.level not in _SHELVES] if loosely else []
+        self._described = Described((pattern, f.id) for f in named for pattern in described(f.name))
 
     def find(self, found: Sequence[Word]) -> list[Hit]:
         """The findings in the words of a sentence, from left to right; phrases that state nothing are left out."""
-        return [hit for hit in self._named.find(found) if hit.value and not self._is_title(found, hit)]
+        hits = [hit for hit in self._named.find(found) if not self._is_title(found, hit)]
+        if self._loose is not None:
+            hits = self._loose.merge(found, _with_described(hits, self._described.find(found)))
+        return [hit for hit in hits if hit.value]
+
+    def opens_whole(self, found: Sequence[Word]) -> bool:
+        """Whether any of these words may start what `whole` finds."""
+        return self._alone.opens(found)
 
     def whole(self, found: Sequence[Word]) -> Hit | None:
         """The finding that a clause names only when it is nothing else ("normal"), the words for an eye left out."""
@@ -57,7 +91,24 @@ class Lexicon:
         return one and hit.first > 0 and found[hit.first - 1].key in _TITLES
 
 
-@functools.lru_cache(maxsize=8)
-def lexicon(pack: Pack) -> Lexicon:
-    """The lexicon of a pack, built once."""
-    return Lexicon(pack)
+def _with_described(named: list[Hit], described: list[Hit]) -> list[Hit]:
+    """Both, where a description takes the place of shorter names inside it and gives way to any other."""
+    for hit in described:
+        touched = [one for one in named if one.first < hit.last and one.last > hit.first]
+        if all(
+            hit.first <= one.first and one.last <= hit.last and one.last - one.first < hit.last - hit.first
+            for one in touched
+        ):
+            named = [one for one in named if one not in touched]
+            named.append(hit)
+    return sorted(named) if described else named
+
+
+def _own(finding: Finding, language: str) -> tuple[str, ...]:
+    return finding.synonyms.get(language, ()) if language != "en" else ()
+
+
+@functools.lru_cache(maxsize=16)
+def lexicon(pack: Pack, language: str = "en") -> Lexicon:
+    """The lexicon of a pack in one language, built once."""
+    return Lexicon(pack, language)

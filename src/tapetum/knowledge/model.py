@@ -6,7 +6,7 @@ import difflib
 import functools
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -79,6 +79,7 @@ class Finding:
         visible: False where no image of this modality can show it (intraocular pressure in a fundus photograph).
         variants: further word orders and phrases that reports use; recognised, but not used as prompts.
         alone: words that name the finding only where they make up a whole clause (`normal`).
+        place: where in the image it is seen, `""` where that is the place of what stands above it, or any.
     """
 
     id: str
@@ -92,11 +93,16 @@ class Finding:
     visible: bool = True
     variants: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
+    place: str = ""
 
-    def terms(self) -> tuple[str, ...]:
-        """Every text that names this finding: id, name, synonyms of all languages, abbreviations, variants."""
+    def terms(self, languages: Sequence[str] = ()) -> tuple[str, ...]:
+        """Every text that names this finding: id, name, synonyms, abbreviations, variants.
+
+        Args:
+            languages: codes of the languages whose synonyms count; all by default.
+        """
         every = [self.id, self.name, *self.abbreviations, *self.variants]
-        every += [term for terms in self.synonyms.values() for term in terms]
+        every += [term for code, terms in self.synonyms.items() if not languages or code in languages for term in terms]
         return tuple(dict.fromkeys(every))
 
 
@@ -108,6 +114,13 @@ class Pack:
         findings: id → finding, parents before children.
         notes: what its author decided, for the reference page.
         ignore: phrases that contain a finding's name and do not state it (`cataract surgery`).
+        boilerplate: sentences of report templates, whole.
+        paired: whether an image shows one of a pair of organs, so that "right" and "left" say which.
+        loose: whether names also count in forms that the pack does not list (other endings, clipped words); right where
+            reports are typed in haste, wrong where they are dictated in a settled vocabulary.
+        codes: finding → grade as forms write it (`"r2"`, `"0"`) → the finding that it stands for, `""` for none.
+        colours: channels of a photograph from the brightest to the darkest mean inside the field of view, empty where
+            nothing is expected.
     """
 
     name: str
@@ -115,6 +128,11 @@ class Pack:
     findings: Mapping[str, Finding]
     ignore: tuple[str, ...] = ()
     notes: str = ""
+    boilerplate: tuple[str, ...] = ()
+    paired: bool = True
+    loose: bool = True
+    codes: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    colours: tuple[str, ...] = ()
 
     def finding(self, finding: str) -> Finding:
         """The finding of this id.
@@ -164,15 +182,20 @@ class Pack:
             >>> load_pack("fundus").resolve("Moderate NPDR")
             'moderate_npdr'
         """
+        named = self.named(text)
+        if named:
+            return named
         key = fold(text)
-        for form in (key, key.removesuffix("s"), f"{key}s"):
-            if form in self._names:
-                return self._names[form]
         raise UsageError(
             f"no finding is called {text!r} in the pack {self.name}",
             ", ".join(difflib.get_close_matches(key, list(self._names), n=3, cutoff=0.5)) or "a finding's name",
             "docs/reference lists the names; give the label a name with a label map",
         )
+
+    def named(self, text: str) -> str:
+        """As `resolve`, `""` where no finding has this name."""
+        key = fold(text)
+        return next((self._names[form] for form in (key, key.removesuffix("s"), f"{key}s") if form in self._names), "")
 
     def closure(self, ids: Iterable[str]) -> frozenset[str]:
         """The ids and everything above them: who has a grade has the disease, and an abnormal image.
@@ -197,4 +220,6 @@ class Pack:
 
     @functools.cached_property
     def _names(self) -> Mapping[str, str]:
-        return {fold(term): finding.id for finding in self.findings.values() for term in finding.terms()}
+        # English last, so that it wins where a spelling has two meanings.
+        own = {fold(term): finding.id for finding in self.findings.values() for term in finding.terms()}
+        return own | {fold(term): finding.id for finding in self.findings.values() for term in finding.terms(("en",))}

@@ -15,7 +15,7 @@ from tapetum.knowledge.model import LEVELS, Finding, Level, Pack, fold
 MIN_DESCRIPTIONS = 3
 
 _LANGUAGES = ("en", "es", "zh")
-_KEYS = {"name", "level", "parent", "abbreviations", "descriptions", "sources", "visible", "variants", "alone"}
+_KEYS = {"name", "level", "parent", "abbreviations", "descriptions", "sources", "visible", "variants", "alone", "place"}
 _ABOVE: Mapping[str, tuple[str, ...]] = {
     "modality": (),
     "status": ("modality",),
@@ -62,8 +62,8 @@ def parse_pack(text: str, *, origin: str = "pack") -> Pack:
 
     Raises:
         DataError: not TOML, unknown key, level, source or parent, a parent of the wrong level, a cycle, fewer than
-            three descriptions for a disease, grade, sign or status, or one term claimed by two findings; each names
-            the finding.
+            three descriptions for a disease, grade, sign or status, one term claimed by two findings, a code that
+            stands for an unknown finding, or colours that are no order of red, green and blue; each names it.
     """
     try:
         table = tomllib.loads(text)
@@ -76,11 +76,31 @@ def parse_pack(text: str, *, origin: str = "pack") -> Pack:
     read = {key: _finding(key, entry, sources, origin) for key, entry in table["findings"].items()}
     _check_tree(read, str(table["modality"]), origin)
     _check_terms(read, origin)
+    codes = cast(Mapping[str, Mapping[str, str]], table.get("codes", {}))
+    _check_codes(codes, read, origin)
     ordered = dict[str, Finding]()
     _order(str(table["modality"]), read, ordered)
     return Pack(
-        str(table["name"]), str(table["modality"]), ordered, tuple(table.get("ignore", ())), str(table.get("notes", ""))
+        str(table["name"]),
+        str(table["modality"]),
+        ordered,
+        tuple(table.get("ignore", ())),
+        str(table.get("notes", "")),
+        tuple(table.get("boilerplate", ())),
+        bool(table.get("paired", True)),
+        bool(table.get("loose", True)),
+        codes,
+        _colours(table.get("colours", ()), origin),
     )
+
+
+def _colours(names: Any, origin: str) -> tuple[str, ...]:
+    """All three channels, each once, or none."""
+    if names and sorted(names) != ["blue", "green", "red"]:
+        raise DataError(
+            f"{origin}: colours = {names}", "red, green and blue from the brightest to the darkest, or none"
+        )
+    return tuple(names)
 
 
 def _finding(key: str, entry: Mapping[str, Any], sources: Mapping[str, str], origin: str) -> Finding:
@@ -105,6 +125,7 @@ def _finding(key: str, entry: Mapping[str, Any], sources: Mapping[str, str], ori
         visible=bool(entry.get("visible", True)),
         variants=tuple(entry.get("variants", ())),
         alone=tuple(entry.get("alone", ())),
+        place=str(entry.get("place", "")),
     )
     if finding.level not in {"modality", "group"}:
         if len(set(finding.descriptions)) < MIN_DESCRIPTIONS:
@@ -144,16 +165,24 @@ def _check_tree(read: Mapping[str, Finding], modality: str, origin: str) -> None
 
 
 def _check_terms(read: Mapping[str, Finding], origin: str) -> None:
-    owner: dict[str, str] = {}
+    # Within one language; "DR" may be one thing in English and another in Spanish.
+    owner: dict[tuple[str, str], str] = {}
     for finding in read.values():
-        for term in finding.terms():
-            key = fold(term)
-            if not key:
+        foreign = [(code, term) for code, terms in finding.synonyms.items() if code != "en" for term in terms]
+        for code, term in [*(("en", term) for term in finding.terms(("en",))), *foreign]:
+            key = (code, fold(term))
+            if not key[1]:
                 raise DataError(f"{origin}: {finding.id} has an empty term", "words")
             if owner.setdefault(key, finding.id) != finding.id:
                 raise DataError(
                     f"{origin}: {term!r} names both {owner[key]} and {finding.id}", "one finding for each term"
                 )
+
+
+def _check_codes(codes: Mapping[str, Mapping[str, str]], read: Mapping[str, Finding], origin: str) -> None:
+    for name in (*codes, *(found for grades in codes.values() for found in grades.values() if found)):
+        if name not in read:
+            raise DataError(f"{origin}: codes name the unknown finding {name!r}", nearest(name, list(read)))
 
 
 def _order(at: str, read: Mapping[str, Finding], ordered: dict[str, Finding]) -> None:

@@ -32,6 +32,30 @@ def prompts(pack: Pack, finding: str, *, prompt_set: str = "name") -> tuple[str,
     return tuple(dict.fromkeys(_SETS[prompt_set](pack, finding)))
 
 
+def shelf(pack: Pack, finding: str) -> str:
+    """Name of the nearest group above a finding, `""` where there is none.
+
+    Example:
+        >>> from tapetum.knowledge import load_pack
+        >>> shelf(load_pack("fundus"), "mild_npdr")
+        'retinal vascular disease'
+    """
+    above = (finding, *pack.ancestors(finding))
+    return next((pack.findings[f].name for f in above if pack.findings[f].level == "group"), "")
+
+
+def place(pack: Pack, finding: str) -> str:
+    """Where in the image a finding is seen, `""` where the pack does not say.
+
+    Example:
+        >>> from tapetum.knowledge import load_pack
+        >>> place(load_pack("fundus"), "macular_hole"), place(load_pack("fundus"), "normal_fundus")
+        ('the macula', '')
+    """
+    above = (finding, *pack.ancestors(finding))
+    return next((found for f in above if (found := pack.findings[f].place)), "")
+
+
 def _names(pack: Pack, finding: str) -> list[str]:
     entry = pack.findings[finding]
     return [entry.name, *entry.synonyms.get("en", ())]

@@ -1,47 +1,54 @@
 """The report parser: which findings a report states, denies or doubts, of which eye, how severe, and why it says so.
 
-Rules only, so that every decision can be read in `Mention.why`; English. Meant for preparing training text and for weak
-labels that are checked elsewhere: research and second-reader support, not a cleared device.
+Rules only, so that every decision can be read in `Mention.why`; the languages are those of `rules`. Meant for preparing
+training text and for weak labels that are checked elsewhere: research and second-reader support, not a cleared device.
 """
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tapetum.core.types import Laterality
-from tapetum.knowledge.laterality import Eye, breaks, combined, eye_of, eyes, opens_with_eye, part, turns
-from tapetum.knowledge.mentions import Lexicon, lexicon
+from tapetum.knowledge.approximate import definitions
+from tapetum.knowledge.forms import Row, form_rows
+from tapetum.knowledge.laterality import Eye, combined, eyes, opens_with_eye, turns
+from tapetum.knowledge.mentions import lexicon
 from tapetum.knowledge.model import Pack
-from tapetum.knowledge.negation import decide, triggers
-from tapetum.knowledge.phrases import Hit, Word, words
-from tapetum.knowledge.rules import table
+from tapetum.knowledge.rules import recognise, table
 from tapetum.knowledge.sections import Section, find_sections
 from tapetum.knowledge.sentences import split
-from tapetum.knowledge.severity import severity_of, severity_words
+from tapetum.knowledge.statement import Said, understand
 
-_EITHER = frozenset({Laterality.BOTH, Laterality.UNKNOWN})
+_EITHER = frozenset({Laterality.BOTH, Laterality.UNKNOWN, Laterality.NOT_PAIRED})
+_COMMAS = ",，、"
+# A sentence's place and the eyes it names.
+_Place = tuple[int, int, tuple[Eye, ...]]
+# Past the named constructors, which cost a call for each sentence and finding.
+_new = tuple.__new__
 
 
-@dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A sentence of the report.
 
     Attributes:
         start, end: place in the text, in characters. section: index into the report's sections.
         laterality: the eye it speaks of; both when it names both, unknown when it names none.
+        visible: whether the image can show it. boilerplate: whether it is a template. why: the reason, in plain words.
     """
 
     start: int
     end: int
     section: int
     laterality: Laterality
+    visible: bool = True
+    boilerplate: bool = False
+    why: str = ""
 
 
-@dataclass(frozen=True)
-class Mention:
+class Mention(NamedTuple):
     """A finding named in a report.
 
     Attributes:
@@ -50,6 +57,7 @@ class Mention:
         laterality: the eye, both, or unknown where the report names none.
         severity: trace, mild, early, moderate, severe, advanced or `""`.
         sentence: index into the report's sentences. why: the rules that decided, in plain words.
+        change: since an earlier visit: new, worse, stable, better, resolved or `""`.
     """
 
     finding: str
@@ -60,16 +68,22 @@ class Mention:
     severity: str
     sentence: int
     why: str
+    change: str = ""
 
 
 @dataclass(frozen=True)
 class ParsedReport:
-    """A report taken apart; all places are offsets into `text`, which is kept unchanged."""
+    """A report taken apart; all places are offsets into `text`, which is kept unchanged.
+
+    Attributes:
+        text: as given. sections, sentences, mentions: in order. language: code of the language it was read in.
+    """
 
     text: str
     sections: tuple[Section, ...]
     sentences: tuple[Sentence, ...]
     mentions: tuple[Mention, ...]
+    language: str = "en"
 
     def present(self, laterality: Laterality | None = None) -> frozenset[str]:
         """Findings that the report states, doubted ones left out; not closed upwards (see `Pack.closure`).
@@ -84,25 +98,50 @@ class ParsedReport:
             if mention.status == "present" and _speaks_of(mention.laterality, laterality)
         )
 
-    def text_for(self, laterality: Laterality | None = None) -> str:
-        """The sentences that speak of an eye, of both or of no particular eye, joined by blanks; headings are left out.
+    def text_for(self, laterality: Laterality | None = None, *, visible_only: bool = False) -> str:
+        """The sentences that speak of an eye, of both or of no particular eye; headings are left out.
+
+        What stood between two of them ("," or "and") is kept where they are neighbours, a blank joins the others.
 
         Args:
             laterality: as for `present`.
+            visible_only: leave out what the image cannot show (`Sentence.visible`).
         """
-        return " ".join(
-            self.text[sentence.start : sentence.end]
-            for sentence in self.sentences
-            if _speaks_of(sentence.laterality, laterality)
-        )
+        kept = [
+            index
+            for index, sentence in enumerate(self.sentences)
+            if _speaks_of(sentence.laterality, laterality) and (sentence.visible or not visible_only)
+        ]
+        pieces: list[str] = []
+        for before, index in zip([-1, *kept], kept, strict=False):
+            sentence = self.sentences[index]
+            if before >= 0:
+                pieces.append(self._link(before, index))
+            pieces.append(self.text[sentence.start : sentence.end])
+        return "".join(pieces)
+
+    def _link(self, before: int, after: int) -> str:
+        """What joins two sentences: what stood between neighbours, a comma between items of one list, else a blank."""
+        one, two = self.sentences[before], self.sentences[after]
+        gap = self.text[self.sentences[after - 1].end : two.start]
+        if one.section != two.section or any(mark in gap for mark in "\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"):
+            return " "
+        mark = gap.strip()[:1]
+        if before == after - 1 and (mark.isalpha() or mark in _COMMAS):
+            return gap
+        return f"{mark} " if mark and mark in _COMMAS else " "
 
 
-def parse_report(text: str, pack: Pack) -> ParsedReport:
+def parse_report(text: str, pack: Pack, *, language: str = "") -> ParsedReport:
     """Take a report apart.
 
     Args:
-        text: the report, any length, any characters; English is understood.
+        text: the report, any length, any characters.
         pack: the domain pack whose findings are looked for.
+        language: code of its language, for example `en`; `""` to have it recognised by script and frequent words.
+
+    Raises:
+        UsageError: there are no rules for the language.
 
     Example:
         >>> from tapetum.knowledge import load_pack
@@ -110,101 +149,138 @@ def parse_report(text: str, pack: Pack) -> ParsedReport:
         >>> sorted(report.present(Laterality.LEFT)), sorted(report.present(Laterality.RIGHT))
         (['moderate_npdr'], ['normal_fundus'])
     """
-    terms = lexicon(pack)
-    sections = find_sections(text)
-    sentences: list[Sentence] = []
-    mentions: list[Mention] = []
+    reader = _Reader(text, pack, language or recognise(text))
+    places = [(row.start, row.end) for row in reader.rows.values()]
+    sections = find_sections(text, reader.language, places)
     for index, section in enumerate(sections):
-        topic, topic_why = section.eye, f"the heading {section.heading!r}"
-        every = eyes(text, section.start, section.end, before=section.eye)
-        for low, high in _by_eye(text, split(text, section.start, section.end), every):
-            named = _within(every, low, high)
-            if opens_with_eye(text, low, named) and len({eye.side for eye in named}) == 1:
-                topic, topic_why = named[0].side, f"an earlier {text[named[0].start : named[0].end]!r}"
-            spoken = combined([eye.side for eye in named]) if named else topic
-            place = _Place(low, high, section, len(sentences), named, topic, topic_why)
-            sentences.append(Sentence(low, high, index, spoken))
-            mentions += _mentions(text, place, terms)
-    return ParsedReport(text, sections, tuple(sentences), tuple(mentions))
+        reader.read(index, section)
+    return ParsedReport(text, sections, tuple(reader.sentences), tuple(reader.mentions), reader.language)
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a sentence stands: its section, the eyes it names and the eye it inherits."""
+def sentence_places(text: str, *, language: str = "") -> tuple[tuple[int, int], ...]:
+    """Places of the sentences of a report, as in `ParsedReport.sentences` of a paired organ.
 
-    low: int
-    high: int
-    section: Section
-    index: int
-    named: tuple[Eye, ...]
-    topic: Laterality
-    topic_why: str
-
-
-def _mentions(text: str, place: _Place, terms: Lexicon) -> list[Mention]:
-    found = words(text, place.low, place.high)
-    hits = terms.find(found)
-    hits = _alone(found, place, terms, hits[0].first if hits else len(found)) + hits
-    if not hits:
-        return []
-    cues = triggers(found, [(hit.first, hit.last) for hit in hits])
-    graded = severity_words(found)
-    places = frozenset(_word_at(found, at) for at in breaks(text, place.low, place.high, place.named))
-    mentions: list[Mention] = []
-    for number, hit in enumerate(hits):
-        start, end = found[hit.first].start, found[hit.last - 1].end
-        verdict = decide(found, cues, hit.first, hit.last, breaks=places)
-        status, reasons = verdict.status, [verdict.why]
-        if place.section.kind in table("sections", "unobserved"):
-            status, reasons = "uncertain", [f"uncertain: under {place.section.heading!r}, which is no observation"]
-        side = place.topic
-        if place.named:
-            side, why = eye_of(text, place.low, place.high, place.named, start, end)
-            reasons.append(f"{side.value}: {why}")
-        elif side is not Laterality.UNKNOWN:
-            reasons.append(f"{side.value}: from {place.topic_why}")
-        edge = max(
-            hits[number - 1].last if number else 0, _word_at(found, part(text, place.low, place.high, start, end)[0])
-        )
-        level = severity_of(text, found, graded, hit.first, hit.last, edge)
-        mentions.append(Mention(hit.value, start, end, status, side, level, place.index, "; ".join(reasons)))
-    return mentions
+    Args:
+        text: the report.
+        language: code of its language, `""` to have it recognised.
+    """
+    language = language or recognise(text)
+    return tuple(
+        (low, high)
+        for section in find_sections(text, language)
+        for low, high, _ in _sentences(text, section, language, {}, paired=True)
+    )
 
 
-def _alone(found: list[Word], place: _Place, terms: Lexicon, stop: int) -> list[Hit]:
-    """A sentence, or its part before the first comma, that is nothing but "normal" and words for an eye."""
-    comma = next((i for i, word in enumerate(found) if word.raw in {",", "，"}), len(found))
-    for end in (len(found), comma):
-        if end > stop:
-            continue
-        outside = [
-            i for i in range(end) if not any(e.start < found[i].end and e.end > found[i].start for e in place.named)
-        ]
-        hit = terms.whole([found[i] for i in outside])
-        if hit:
-            return [Hit(outside[hit.first], outside[hit.last - 1] + 1, hit.value)]
-    return []
+class _Reader:
+    """Reads a report section by section into `sentences` and `mentions`."""
+
+    def __init__(self, text: str, pack: Pack, language: str) -> None:
+        self.text, self.pack, self.language = text, pack, language
+        self.rows = {row.start: row for row in form_rows(text, pack, language)}
+        self.defined = definitions(text, lexicon(pack, language).find) if "(" in text else ()
+        self.sentences: list[Sentence] = []
+        self.mentions: list[Mention] = []
+
+    def read(self, index: int, section: Section) -> None:
+        """Add what a section says."""
+        text, pack, language, rows, defined = self.text, self.pack, self.language, self.rows, self.defined
+        sentences, mentions = self.sentences, self.mentions
+        unobserved, unseen = _special(language)
+        doubted = section.heading if section.kind in unobserved else ""
+        unseen_why = f"not visible: under {section.heading!r}" if section.kind in unseen else ""
+        topic = section.eye if pack.paired else Laterality.NOT_PAIRED
+        topic_why = _from(topic, "the heading", section.heading)
+        for low, high, named in _sentences(text, section, language, rows, paired=pack.paired):
+            number = len(sentences)
+            row = rows.get(low) if rows else None
+            if row is not None and row.end == high:
+                mentions += [_mention(said, low, number, topic, topic_why, doubted) for said in row.said]
+                spoken = topic if row.spoken is Laterality.UNKNOWN else row.spoken
+                why = unseen_why or "visible: a row of a form"
+                sentences.append(Sentence(low, high, index, spoken, not unseen_why, False, why))
+                continue
+            inside: tuple[Eye, ...] = ()
+            spoken = topic
+            if named:
+                sides = [eye.side for eye in named]
+                spoken = combined(sides)
+                if len(set(sides)) == 1 and opens_with_eye(text, low, named, language):
+                    topic = sides[0]
+                    topic_why = _from(topic, "an earlier", text[named[0].start : named[0].end])
+                inside = tuple([Eye(eye.start - low, eye.end - low, eye.side) for eye in named])
+            statement = understand(text[low:high], inside, pack, language, defined)
+            for said in statement.said:
+                mentions.append(_mention(said, low, number, topic, topic_why, doubted))
+            why = unseen_why or statement.why
+            if statement.boilerplate:
+                why += "; a template sentence"
+            visible = statement.visible and not unseen_why
+            sentences.append(_new(Sentence, (low, high, index, spoken, visible, statement.boilerplate, why)))
 
 
-def _by_eye(text: str, places: Sequence[tuple[int, int]], every: Sequence[Eye]) -> list[tuple[int, int]]:
-    """Sentences that go through the eyes in turn ("OD normal, OS drusen") cut where the next eye starts."""
-    cut: list[tuple[int, int]] = []
+@functools.cache
+def _special(language: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The kinds of sections in which nothing is observed, and those that no image shows."""
+    return frozenset(table("sections", "unobserved", language)), frozenset(table("sections", "unseen", language))
+
+
+def _from(topic: Laterality, what: str, name: str) -> str:
+    """Why a finding whose sentence names no eye is of this one, to be added to the reasons."""
+    sided = topic is not Laterality.UNKNOWN and topic is not Laterality.NOT_PAIRED
+    return f"; {topic}: from {what} {name!r}" if sided else ""
+
+
+def _mention(said: Said, low: int, sentence: int, topic: Laterality, topic_why: str, doubted: str) -> Mention:
+    """A finding of a sentence, in the light of its section; `doubted` is the heading where nothing is observed."""
+    finding, start, end, status, side, severity, change, why, side_why, change_why = said
+    if doubted:
+        status, why = "uncertain", f"uncertain: under {doubted!r}, which is no observation"
+    if side is None:
+        side = topic
+        why += topic_why
+    else:
+        why += f"; {side}: {side_why}"
+    if change:
+        why += f"; {change_why}"
+    return _new(Mention, (finding, start + low, end + low, status, side, severity, sentence, why, change))
+
+
+def _sentences(text: str, section: Section, language: str, rows: Mapping[int, Row], *, paired: bool) -> list[_Place]:
+    """The sentences of a section with the eyes each names; those that go through the eyes in turn are cut.
+
+    Rows of forms come out whole and name no eye here.
+    """
+    found: list[_Place] = []
+    at = section.start
+    for row in [row for row in rows.values() if section.start <= row.start < section.end] if rows else ():
+        found += _prose(text, at, row.start, section.eye, language, paired=paired)
+        found.append((row.start, row.end, ()))
+        at = row.end
+    found += _prose(text, at, section.end, section.eye, language, paired=paired)
+    return found
+
+
+def _prose(text: str, start: int, end: int, eye: Laterality, language: str, *, paired: bool) -> list[_Place]:
+    """Sentences that go through the eyes in turn ("OD normal, OS drusen") are cut where the next eye starts."""
+    places = split(text, start, end, language)
+    every = eyes(text, start, end, before=eye, language=language) if paired else []
+    if not every:
+        return [(low, high, ()) for low, high in places]
+    cut: list[_Place] = []
     for low, high in places:
-        named, start = _within(every, low, high), low
-        for end, following in turns(text, named, low) if len(named) > 1 else ():
-            cut.append((start, end))
-            start = following
-        cut.append((start, high))
+        named = _within(every, low, high)
+        edges = turns(text, named, low, language) if len(named) > 1 else ()
+        if not edges:
+            cut.append((low, high, named))
+            continue
+        starts, stops = [low, *(start for _, start in edges)], [*(stop for stop, _ in edges), high]
+        cut += [(a, b, _within(every, a, b)) for a, b in zip(starts, stops, strict=True)]
     return cut
 
 
 def _within(every: Sequence[Eye], low: int, high: int) -> tuple[Eye, ...]:
-    return tuple(eye for eye in every if eye.start >= low and eye.end <= high)
-
-
-def _word_at(found: Sequence[Word], at: int) -> int:
-    """Index of the first word that starts at a place in the text or after it."""
-    return bisect.bisect_left(found, at, key=lambda word: word.start)
+    return tuple([eye for eye in every if eye[0] >= low and eye[1] <= high])
 
 
 def _speaks_of(said: Laterality, asked: Laterality | None) -> bool:

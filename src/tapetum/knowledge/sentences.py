@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
 
-from tapetum.knowledge.phrases import word_key
-from tapetum.knowledge.rules import english, table
+from tapetum.knowledge.phrases import REMEMBERED, word_key
+from tapetum.knowledge.rules import number, table
 
 # A full stop ends a sentence unless a digit follows ("0.5"); so do ! ? followed by a blank, ; and every line break.
-_END = re.compile(r"[.!?]+(?=[\s)\"'”]|$)|[。！？；;]|\.(?=[A-Z][a-z])|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
-_LAST_WORD = re.compile(r"([^\W\d_]+(?:\.[^\W\d_]+)*)$")
+# One set of characters comes first, so that the search skips all others fast.
+_BREAKS = r"\r\n\v\f\x1c-\x1e\x85\u2028\u2029"
+_END = re.compile(
+    rf"[.!?。！？；;{_BREAKS}](?:(?<=[.!?])[.!?]*(?=[\s)\"'”]|$)|(?<=[。！？；;])|(?<=\.)(?=[A-Z][a-z])"
+    rf"|(?<=[{_BREAKS}])[{_BREAKS}]*)"
+)
+# Words longer than this are no abbreviations.
+_LONGEST = 8
+# So many characters before a full stop tell whether it stands behind a plain word.
+_TAIL = _LONGEST + 3
 # What stands before a person's initial: a title or another initial.
 _NAMED = re.compile(r"(?:\b(?:Drs?|Mr|Mrs|Ms|Prof)\.?|\b[A-Z]\.)\s*$")
 _INITIAL = re.compile(r"\s*[A-Z]\.")
 _COMMA = re.compile(r"[,，、]")
-_LETTERS = re.compile(r"[^\W\d_]+")
+_LETTERS = re.compile(r"[^\W\d_\u3400-\u9fff]+|[\u3400-\u9fff]")
 
 
-def split(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+def split(text: str, start: int = 0, end: int | None = None, language: str = "en") -> list[tuple[int, int]]:
     """Places of the sentences in `text[start:end]`, without surrounding blanks.
 
     A comma-separated list of keywords ("cataract, drusen") has one sentence for each item.
@@ -28,6 +35,7 @@ def split(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, 
         text: the report.
         start: first character of the part to split.
         end: the character after it; the text's end by default.
+        language: code of its language.
 
     Returns:
         Pairs (start, end) in the original text, in order, not overlapping.
@@ -37,48 +45,91 @@ def split(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, 
         ['Seen by Dr. Who.', 'C/D 0.5']
     """
     stop = len(text) if end is None else end
+    places = _prose(text, start, stop, language)
+    plain = text.isascii()
+    if plain and text.find(",", start, stop) < 0:
+        return places
     found: list[tuple[int, int]] = []
-    for low, high in _prose(text, start, stop):
-        found += _keywords(text, low, high) or [(low, high)]
+    for place in places:
+        low, high = place
+        if text.find(",", low, high) < 0 and (plain or not _COMMA.search(text, low, high)):
+            found.append(place)
+        else:
+            found += _keywords(text, low, high, language) or (place,)
     return found
 
 
-def sentence_at(text: str, start: int, end: int) -> tuple[int, int]:
+def sentence_at(text: str, start: int, end: int, language: str = "en") -> tuple[int, int]:
     """The sentence that holds `text[start:end]`; a concept across several sentences joins them. Lists are not split."""
     low, high = start, end
-    for a, b in _prose(text, 0, len(text)):
+    for a, b in _prose(text, 0, len(text), language):
         if a < end and b > start:
             low, high = min(low, a), max(high, b)
     return low, high
 
 
-def _prose(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
+def _prose(text: str, start: int, stop: int, language: str) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
     at = start
+    plain = _plain(language)
     for match in _END.finditer(text, start, stop):
-        if match.group() == "." and not _ends(text, at, match):
+        first, after = match.span()
+        mark = text[first]
+        if mark == ".":
+            # Most sentences end with a plain word.
+            known = after - first > 1 or plain[text[max(at, first - _TAIL) : first]]
+            if not known and not _ends(text, at, match, language):
+                continue
+        elif mark == "?" and not _question_ends(text, at, first, after, stop):
             continue
-        if match.group()[0] == "?" and not _question_ends(text, at, match.start(), match.end(), stop):
-            continue
-        yield from _trimmed(text, at, match.end())
-        at = match.end()
-    yield from _trimmed(text, at, stop)
+        found += _trimmed(text, at, after)
+        at = after
+    if at < stop:
+        found += _trimmed(text, at, stop)
+    return found
 
 
-def _ends(text: str, at: int, match: re.Match[str]) -> bool:
+class _Plain(dict[str, bool]):
+    """What stands before a full stop → whether it is a plain word; forgets everything when it is full."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__()
+        self._short = _listed("abbreviations", language)
+
+    def __missing__(self, tail: str) -> bool:
+        if len(self) >= REMEMBERED:
+            self.clear()
+        word = tail.rpartition(" ")[2]
+        plain = self[tail] = len(word) > 1 and word.isalpha() and word.lower() not in self._short
+        return plain
+
+
+@functools.cache
+def _plain(language: str) -> _Plain:
+    return _Plain(language)
+
+
+def _ends(text: str, at: int, match: re.Match[str], language: str) -> bool:
     """Whether a full stop ends the sentence: not after "Dr" (but after "DR", the disease), nor after "1."."""
-    before = text[at : match.start()]
-    if before.strip().isdigit():
-        return False
-    word = _LAST_WORD.search(before)
-    if word is None:
+    stop = first = match.start()
+    while first > at and (text[first - 1].isalpha() or (text[first - 1] == "." and first < stop)):
+        first -= 1
+    raw = text[first:stop].lstrip(".")
+    if not raw:
+        return not text[at:stop].strip().isdigit()
+    first = stop - len(raw)
+    if len(raw) > _LONGEST and "." not in raw:
         return True
-    raw = word.group(1)
     initial = len(raw) == 1 and raw.isupper()
-    if initial and (_NAMED.search(before[: word.start()]) or _INITIAL.match(text, match.end())):
+    if initial and (_NAMED.search(text[at:first]) or _INITIAL.match(text, match.end())):
         return False
-    if raw.lower() in _eye_abbreviations():
+    if raw.lower() in _listed("eyes", language):
         return not text[match.end() :].lstrip(" ")[:1].islower()
-    return raw.lower() not in _abbreviations() or (raw.isupper() and "." not in raw) or not text[match.end() :].strip()
+    return (
+        raw.lower() not in _listed("abbreviations", language)
+        or (raw.isupper() and "." not in raw)
+        or not text[match.end() :].strip()
+    )
 
 
 def _question_ends(text: str, at: int, mark: int, after: int, stop: int) -> bool:
@@ -88,25 +139,36 @@ def _question_ends(text: str, at: int, mark: int, after: int, stop: int) -> bool
     return glued and (not following or following[0].isupper())
 
 
-def _trimmed(text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
-    while low < high and (text[low].isspace() or text[low] in "-–—•*·"):
+def _trimmed(text: str, low: int, high: int) -> tuple[tuple[int, int], ...]:
+    """The place without blanks and bullets around it, or nothing where no letter or digit is left."""
+    if text.startswith(" ", low, high):
         low += 1
-    while high > low and text[high - 1].isspace():
-        high -= 1
-    if any(char.isalnum() for char in text[low:high]):
-        yield low, high
+    if low < high and text[low].isalnum() and not text[high - 1].isspace():
+        return ((low, high),)
+    part = text[low:high].strip()
+    if not part:
+        return ()
+    low = text.index(part, low)
+    high = low + len(part)
+    if part[0].isalnum():
+        return ((low, high),)
+    while low < high and not text[low].isalnum() and (text[low].isspace() or text[low] in "-–—•*·"):
+        if text.startswith("-ve", low):
+            break
+        low += 1
+    return ((low, high),) if low < high and any(map(str.isalnum, text[low:high])) else ()
 
 
-def _keywords(text: str, low: int, high: int) -> list[tuple[int, int]]:
-    """The items of a keyword list, or nothing where the sentence is prose."""
-    commas = [match.start() for match in _COMMA.finditer(text, low, high)]
-    if not commas:
+def _keywords(text: str, low: int, high: int, language: str) -> list[tuple[int, int]]:
+    """The items of a keyword list, or nothing where the sentence, which holds a comma, is prose."""
+    if not _prose_raw(language).isdisjoint(text[low:high].lower().split()):
         return []
+    commas = [match.start() for match in _COMMA.finditer(text, low, high)]
     edges = [low, *(place + 1 for place in commas)]
     items = list(zip(edges, [*commas, high], strict=True))
     for a, b in items:
-        keys = [word_key(word) for word in _LETTERS.findall(text[a:b])]
-        if len(keys) > english()["sentences"]["list_words"] or _prose_words().intersection(keys):
+        keys = [word_key(word, language) for word in _LETTERS.findall(text[a:b])]
+        if len(keys) > number("sentences", "list_words", language) or _prose_words(language).intersection(keys):
             return []
         if "?" in text[a:b] or ":" in text[a:b]:
             return []
@@ -114,15 +176,16 @@ def _keywords(text: str, low: int, high: int) -> list[tuple[int, int]]:
 
 
 @functools.cache
-def _abbreviations() -> frozenset[str]:
-    return frozenset(table("sentences", "abbreviations"))
+def _listed(name: str, language: str) -> frozenset[str]:
+    return frozenset(table("sentences", name, language))
 
 
 @functools.cache
-def _eye_abbreviations() -> frozenset[str]:
-    return frozenset(table("sentences", "eyes"))
+def _prose_words(language: str) -> frozenset[str]:
+    return frozenset(word_key(word, language) for word in table("sentences", "prose", language))
 
 
 @functools.cache
-def _prose_words() -> frozenset[str]:
-    return frozenset(word_key(word) for word in table("sentences", "prose"))
+def _prose_raw(language: str) -> frozenset[str]:
+    """The words of prose as written, for a quick answer."""
+    return frozenset(word for word in table("sentences", "prose", language) if word.isalpha())

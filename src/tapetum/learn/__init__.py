@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tapetum.learn.adapt import AdaptConfig, adapt
-from tapetum.learn.embed import embed
+from tapetum.learn.features.embed import embed
 from tapetum.learn.model import Model, load_model, zero_shot
 from tapetum.learn.predict import predict_archive, predict_files
 from tapetum.learn.pretrain import PretrainConfig, pretrain

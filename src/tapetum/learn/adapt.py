@@ -10,15 +10,21 @@ import numpy as np
 from jaxtyping import Float
 
 from tapetum.archive import Archive
-from tapetum.core.config import digest
-from tapetum.core.errors import DataError
-from tapetum.core.registry import Family
+from tapetum.core.config import digest, fill
+from tapetum.core.errors import DataError, UsageError
+from tapetum.core.registry import Family, Spec
 from tapetum.core.types import Embeddings, Split
 from tapetum.learn.adapters import Adapter
-from tapetum.learn.embed import DEFAULT, embed
+from tapetum.learn.features.colours import check_archive
+from tapetum.learn.features.embed import DEFAULT, embed
+from tapetum.learn.fitting.anchors import Anchors, anchors_of
+from tapetum.learn.fitting.operate import choose_operating
+from tapetum.learn.fitting.ridge import patient_folds
+from tapetum.learn.fitting.shots import draw_shots
 from tapetum.learn.model import Model, zero_shot
-from tapetum.learn.operate import choose_operating
-from tapetum.learn.ridge import patient_folds
+from tapetum.learn.training.checkpoint import Saving
+from tapetum.learn.training.runlog import UNWATCHED, Watch
+from tapetum.learn.tuning.tune import HEAD, TuneConfig, tune
 
 Progress = Callable[[int, int], None]
 
@@ -35,6 +41,9 @@ class AdaptConfig:
         seed: of the draw. threads: 0 = all cores.
         cross_fit: learn from the train and val patients together, and choose operating points on logits of patient
             folds that the fit left out; no labelled patient is lost. Otherwise, and with `shots`, val only chooses.
+        tuner: member of `learn/tuners`: trains inside the towers, with a linear head in the place of `adapter`; val
+            only chooses then. tuning: options of `TuneConfig`, as in `"epochs=10, batch=8"`.
+        check_colours: refuse photographs whose red and blue look swapped, as the pack states them; False = only warn.
     """
 
     adapter: str = "linear_probe"
@@ -46,6 +55,9 @@ class AdaptConfig:
     seed: int = 0
     threads: int = 0
     cross_fit: bool = True
+    tuner: str = ""
+    tuning: str = ""
+    check_colours: bool = True
 
 
 def adapt(
@@ -55,66 +67,123 @@ def adapt(
     model: Model | None = None,
     embeddings: Embeddings | None = None,
     progress: Progress | None = None,
+    watch: Watch = UNWATCHED,
+    saving: Saving | None = None,
 ) -> Model:
     """Fit an adapter on the labels of all patients but the tested; choose operating points on those a fit left out.
 
     Args:
         archive: with labels.
         config: how the adapter is fitted.
-        model: its image towers are used.
+        model: its image towers are used; its aligner, too, by an adapter that knows the findings by their words.
         embeddings: made with the same towers, to save reading them again.
         progress: called with images embedded and images in all.
+        watch: who looks on while a tuner trains.
+        saving: a folder of this run alone, where a tuner's state is kept: the same call goes on after a kill.
 
     Returns:
         A model in memory whose findings are the label names asked for.
 
     Raises:
-        DataError: the archive has no labels, or a finding has no positive or no negative training image.
+        UsageError: an adapter that starts from the words of the findings, and no model with an aligner.
+        DataError: the archive has no labels, too many images have swapped colours, or a finding has no positive or no
+            negative training image.
     """
-    findings = config.findings or archive.label_names
-    if not findings:
-        raise DataError(f"{archive.name} has no labels", "labels to learn from", "tapetum ingest … --labels COLUMN")
-    encoders = model.encoders if model else config.encoders
-    source = model.embedder(threads=config.threads, cache=archive.cache / "onnx") if model else encoders
+    findings = _asked(archive, config)
+    words = None if config.tuner else _words_model(config.adapter, model)
+    check_archive(archive, model.pack if model else "", check=config.check_colours)
+    source = model.embedder(threads=config.threads, cache=archive.cache / "onnx") if model else config.encoders
     emb = embeddings if embeddings is not None else embed(archive, source, threads=config.threads, progress=progress)
     rng = np.random.default_rng(config.seed)
-    cross_fitted = config.cross_fit and not config.shots
-    parts = (Split.TRAIN, Split.VAL) if cross_fitted else (Split.TRAIN,)
-    rows, labels = _labelled(archive, emb, findings, parts)
+    cross_fitted = config.cross_fit and not config.shots and not config.tuner
+    rows, labels = _labelled(archive, emb, findings, (Split.TRAIN, Split.VAL) if cross_fitted else (Split.TRAIN,))
     _refuse_one_class(findings, labels, archive.name)
-    if config.shots:
-        chosen = draw_shots(labels, rows.patient_ids, config.shots, rng)
-        rows, labels = rows.rows([rows.image_ids[i] for i in chosen]), labels[chosen]
-    adapter = _fit(config.adapter, rows, labels)
+    rows, anchors = (rows, None) if words is None else _in_words(words, rows, findings)
+    rows, labels = _drawn(rows, labels, config.shots, rng) if config.shots else (rows, labels)
+    adapter = None if config.tuner else _fit(config.adapter, rows, labels, anchors)
     fitted = Model(
-        emb.encoder, model.text_encoder if model else "", archive.pack,
-        adapter_spec=config.adapter, adapter=adapter, findings=tuple(findings), towers=model.towers if model else {},
+        emb.encoder, model.text_encoder if model else "", words.pack if words else archive.pack,
+        words.prompt_set if words else Model.prompt_set, words.aligner if words else None,
+        adapter_spec=config.adapter, adapter=adapter, findings=findings, towers=model.towers if model else {},
+        deltas=model.deltas if model else {},
         config={**dataclasses.asdict(config), "archive": archive.name, "config_digest": digest(config)},
-        log={"pairs": len(labels), "shots": config.shots},
+        log={"pairs": len(labels), "patients": len(set(rows.patient_ids)), "shots": config.shots},
         parents={"archive": archive.digest, **({"model": model.digest} if model else {})},
     )  # fmt: skip
+    fitted, emb = _tuned(archive, fitted, rows, labels, config, watch, saving) if config.tuner else (fitted, emb)
     if cross_fitted:
-        logits, truth = held_out_logits(config.adapter, rows, labels, rng), labels
+        logits, truth = held_out_logits(config.adapter, rows, labels, rng, anchors=anchors), labels
     else:
         val, truth = _labelled(archive, emb, findings, (Split.VAL,))
         logits = zero_shot(fitted, val, findings).logits if len(truth) else np.empty((0, len(findings)))
     operating = choose_operating(
-        tuple(findings), logits, truth, calibrator=config.calibrator, sensitivity=config.sensitivity, truth="labels"
+        findings, logits, truth, calibrator=config.calibrator, sensitivity=config.sensitivity, truth="labels"
     )
     return dataclasses.replace(fitted, operating=operating)
 
 
+def _asked(archive: Archive, config: AdaptConfig) -> tuple[str, ...]:
+    """The findings to learn."""
+    findings = config.findings or archive.label_names
+    if not findings:
+        raise DataError(f"{archive.name} has no labels", "labels to learn from", "tapetum ingest … --labels COLUMN")
+    return tuple(findings)
+
+
+def _drawn(
+    rows: Embeddings, labels: Float[np.ndarray, "n k"], shots: int, rng: np.random.Generator
+) -> tuple[Embeddings, Float[np.ndarray, "m k"]]:
+    """A few images of each finding."""
+    chosen = draw_shots(labels, rows.patient_ids, shots, rng)
+    return rows.rows([rows.image_ids[i] for i in chosen]), labels[chosen]
+
+
+def _tuned(
+    archive: Archive,
+    model: Model,
+    rows: Embeddings,
+    labels: Float[np.ndarray, "n k"],
+    config: AdaptConfig,
+    watch: Watch,
+    saving: Saving | None,
+) -> tuple[Model, Embeddings]:
+    """The model with tuned towers and their head, and the validation images through them."""
+    if model.deltas:
+        raise UsageError("the model is tuned already", "a model without deltas, or plain encoders", "encoders=…")
+    options = {"seed": config.seed, "threads": config.threads, **Spec.parse(f"tune({config.tuning})").options}
+    settings = fill(TuneConfig, {"tuner": config.tuner, **options})
+    if saving is not None:  # a run goes on only with the same images and settings
+        saving = dataclasses.replace(saving, data=f"{archive.digest} {rows.encoder} {digest(settings)}")
+    tuned = tune(
+        archive, rows, labels, settings, findings=model.findings, states=model.towers, watch=watch, saving=saving
+    )
+    model = dataclasses.replace(
+        model, adapter_spec=HEAD, adapter=Family("tapetum.learn.adapters").build(HEAD).restore(tuned.head),
+        towers={**model.towers, **tuned.towers}, deltas=tuned.deltas,
+        log={**model.log, **tuned.log, "alarms": list(tuned.alarms)},
+    )  # fmt: skip
+    embedder = model.embedder(threads=config.threads, cache=archive.cache / "onnx")
+    return model, embed(archive, embedder, image_ids=[r.image_id for r in archive.in_split(Split.VAL)])
+
+
 def held_out_logits(
-    adapter: str, rows: Embeddings, labels: Float[np.ndarray, "n k"], rng: np.random.Generator, *, folds: int = 3
+    adapter: str,
+    rows: Embeddings,
+    labels: Float[np.ndarray, "n k"],
+    rng: np.random.Generator,
+    *,
+    folds: int = 3,
+    anchors: Anchors | None = None,
 ) -> Float[np.ndarray, "n k"]:
     """Logits of every image from an adapter that never saw its patient: fitted on the other patient folds.
 
     Args:
         adapter: spec of a member of `learn/adapters`.
-        rows: features with their patients.
+        rows: features with their patients; in the common space for an adapter that needs anchors.
         labels: 0, 1, NaN unknown.
         rng: divides the patients into folds.
         folds: number of patient folds.
+        anchors: the zero-shot head, for an adapter that needs it.
 
     Returns:
         Logits, higher = more likely; 0 for a fold whose remainder lacks a class of that finding.
@@ -124,35 +193,36 @@ def held_out_logits(
     for number in range(folds):
         train, out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         if len(train) and len(out):
-            fitted = _fit(adapter, rows.rows([rows.image_ids[i] for i in train]), labels[train])
+            fitted = _fit(adapter, rows.rows([rows.image_ids[i] for i in train]), labels[train], anchors)
             logits[out] = np.nan_to_num(fitted(rows.features[out]))
     return logits
 
 
-def draw_shots(
-    labels: Float[np.ndarray, "n k"], patients: Sequence[str], shots: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Row numbers with `shots` images with and `shots` without each finding, as far as there are so many.
-
-    An image drawn for one finding counts for the others, too, so a common finding may get more. A second image of a
-    patient is taken only when no other patient has one.
-    """
-    order, names = rng.permutation(len(labels)), np.asarray(patients)
-    chosen: list[int] = []
-    for column in range(labels.shape[1]):
-        for value in (1, 0):
-            have = sum(labels[i, column] == value for i in chosen)
-            for _ in range(shots - have):
-                left = [int(i) for i in order if labels[i, column] == value and i not in chosen]
-                seen = set(names[chosen])
-                fresh = [i for i in left if names[i] not in seen]
-                chosen += (fresh or left)[:1]
-    return np.array(sorted(chosen), dtype=np.intp)
-
-
-def _fit(spec: str, rows: Embeddings, labels: Float[np.ndarray, "n k"]) -> Adapter:
+def _words_model(spec: str, model: Model | None) -> Model | None:
+    """The model whose words the adapter starts from; None for an adapter that takes no notice of words."""
     adapter: Adapter = Family("tapetum.learn.adapters").build(spec)
-    return adapter.fit(rows.features, labels, np.asarray(rows.patient_ids), rows.blocks)
+    if "anchors" not in adapter.NEEDS:
+        return None
+    name = Spec.parse(spec).name
+    if model is None or model.aligner is None:
+        raise UsageError(
+            f"{name} starts from the words of the findings, and there is "
+            f"{'no model' if model is None else 'no aligner in the model'} that knows words",
+            "a model that joins images and words",
+            f"tapetum pretrain ARCHIVE --out MODEL, then tapetum adapt ARCHIVE --model MODEL adapter={name}",
+        )
+    return model
+
+
+def _in_words(model: Model, rows: Embeddings, findings: Sequence[str]) -> tuple[Embeddings, Anchors]:
+    """The rows in the common space, and the zero-shot head in it, scaled on those rows without their labels."""
+    aligned = model.encode_image(rows.features)
+    return dataclasses.replace(rows, features=aligned, blocks={}), anchors_of(model, findings, aligned)
+
+
+def _fit(spec: str, rows: Embeddings, labels: Float[np.ndarray, "n k"], anchors: Anchors | None) -> Adapter:
+    adapter: Adapter = Family("tapetum.learn.adapters").build(spec)
+    return adapter.fit(rows.features, labels, np.asarray(rows.patient_ids), rows.blocks, anchors)
 
 
 def _labelled(

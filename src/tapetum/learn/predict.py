@@ -9,13 +9,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from tapetum.archive import Archive, decode
 from tapetum.core.errors import DataError, TapetumError
 from tapetum.core.store import Meta, atomic_write, new_artefact
 from tapetum.core.types import UNKNOWN, Embeddings, Predictions
 from tapetum.knowledge import load_pack
-from tapetum.learn.embed import decode_side, embed
+from tapetum.learn.features.colours import Colours, check_archive, colours_of, expected_colours, joined
+from tapetum.learn.features.embed import decode_side, embed
+from tapetum.learn.features.embedder import Embedder
 from tapetum.learn.model import INTENDED_USE, Model, zero_shot
 
 AT_ONCE = 16
@@ -24,16 +27,42 @@ Progress = Callable[[int, int], None]
 
 
 def predict_archive(
-    archive: Archive, model: Model, findings: Sequence[str] = (), *, progress: Progress | None = None
+    archive: Archive,
+    model: Model,
+    findings: Sequence[str] = (),
+    *,
+    progress: Progress | None = None,
+    agree: bool = False,
+    check_colours: bool = True,
 ) -> Predictions:
-    """Predictions for every image of an archive; nothing is fitted on it."""
+    """Predictions for every image of an archive; nothing is fitted on it.
+
+    Args:
+        archive: of images.
+        model: a checkpoint.
+        findings: what to look for; all that can be asked if empty.
+        progress: called with images embedded and images in all.
+        agree: see `zero_shot`.
+        check_colours: refuse photographs whose red and blue look swapped, as the pack states them; False = only warn.
+
+    Raises:
+        DataError: too many images look swapped. UsageError: an unknown finding.
+    """
+    check_archive(archive, model.pack, check=check_colours)
     emb = embed(archive, model.embedder(cache=archive.cache / "onnx"), progress=progress)
     eyes = {r.image_id: r.laterality.value for r in archive.records}
-    return zero_shot(model, emb, findings or askable(model), lateralities=[eyes[i] for i in emb.image_ids])
+    lateralities = [eyes[i] for i in emb.image_ids]
+    return zero_shot(model, emb, findings or askable(model), lateralities=lateralities, agree=agree)
 
 
 def predict_files(
-    files: Sequence[Path], model: Model, findings: Sequence[str] = (), *, progress: Progress | None = None
+    files: Sequence[Path],
+    model: Model,
+    findings: Sequence[str] = (),
+    *,
+    progress: Progress | None = None,
+    agree: bool = False,
+    check_colours: bool = True,
 ) -> tuple[Predictions, tuple[str, ...]]:
     """Predictions for loose image files; patient and eye are unknown. Memory holds a few images at a time.
 
@@ -42,14 +71,16 @@ def predict_files(
         model: a checkpoint.
         findings: what to look for; all that can be asked if empty.
         progress: called with files done and files in all.
+        agree: see `zero_shot`.
+        check_colours: as for `predict_archive`.
 
     Returns:
         Predictions with the file names as image ids, and one sentence for each file that could not be read.
 
     Raises:
-        DataError: no file can be read. UsageError: an unknown finding.
+        DataError: no file can be read, or too many images look swapped. UsageError: an unknown finding.
     """
-    embedder = model.embedder()
+    embedder, looked = model.embedder(), _Looked(model.pack)
     names, parts, refused = list[str](), list[np.ndarray](), list[str]()
     # decoded at the side that an archive's images are embedded from, so that both ways give the same score
     side = max(decode_side(p.size) for p in embedder.preprocess)
@@ -62,14 +93,71 @@ def predict_files(
             except (OSError, TapetumError) as error:
                 refused.append(f"{file}: {error}")
         if pixels:
+            looked.at(pixels, names[-len(pixels) :])
             parts.append(embedder.pixels(pixels))
         if progress:
             progress(min(start + AT_ONCE, len(files)), len(files))
     if not names:
         raise DataError(f"none of {len(files)} files is an image", " ".join(IMAGE_SUFFIXES), "; ".join(refused[:3]))
+    looked.refuse(check_colours)
+    return _loose(model, embedder, names, np.concatenate(parts), findings, agree), tuple(refused)
+
+
+def predict_pixels(
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    model: Model,
+    findings: Sequence[str] = (),
+    *,
+    agree: bool = False,
+    check_colours: bool = True,
+) -> Predictions:
+    """Predictions for images in memory, named by their numbers.
+
+    Args:
+        images: 8-bit RGB, at least one.
+        model: a checkpoint.
+        findings: what to look for; all that can be asked if empty.
+        agree: see `zero_shot`.
+        check_colours: as for `predict_archive`.
+
+    Raises:
+        DataError: no image, an array that is not 8-bit RGB, or too many that look swapped. UsageError: an unknown
+            finding.
+    """
+    if not len(images):
+        raise DataError("no images", "at least one")
+    embedder, names = model.embedder(), [str(i) for i in range(len(images))]
+    rows = embedder.pixels(images)  # refuses other arrays
+    looked = _Looked(model.pack)
+    looked.at(images, names)
+    looked.refuse(check_colours)
+    return _loose(model, embedder, names, rows, findings, agree)
+
+
+class _Looked:
+    """The colours of images that pass by, beside those that a pack states."""
+
+    def __init__(self, pack: str) -> None:
+        self.expected = expected_colours(pack)
+        self.parts: list[Colours] = []
+
+    def at(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], names: Sequence[str]) -> None:
+        """Look at a few."""
+        if self.expected:
+            self.parts.append(colours_of(images, names, self.expected))
+
+    def refuse(self, check: bool) -> None:
+        """Judge all of them together."""
+        if self.parts:
+            joined(self.parts).refuse(only_warn=not check)
+
+
+def _loose(
+    model: Model, embedder: Embedder, names: Sequence[str], rows: np.ndarray, findings: Sequence[str], agree: bool
+) -> Predictions:
     unknown = (UNKNOWN,) * len(names)
-    emb = Embeddings(tuple(names), unknown, np.concatenate(parts), embedder.encoders, embedder.blocks)
-    return zero_shot(model, emb, findings or askable(model)), tuple(refused)
+    emb = Embeddings(tuple(names), unknown, rows, embedder.encoders, embedder.blocks)
+    return zero_shot(model, emb, findings or askable(model), agree=agree)
 
 
 def image_files(places: Sequence[Path]) -> list[Path]:

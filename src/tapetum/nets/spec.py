@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class EncoderSpec:
         token_block: the block that holds the mean of the tokens, so that its weights can be applied to each of them.
         weights_digest: SHA-256 of the weights as built; after training the caller computes it anew (`state_digest`).
         resample: `"bilinear"` or `"bicubic"`, as the weights were evaluated by their authors.
-        view: `"plain"` or `"local_contrast"`, what is done to the pixels first (`learn/preprocess.py`).
+        view: `"plain"` or `"local_contrast"`, what is done to the pixels first (`learn/features/preprocess.py`).
     """
 
     name: str
@@ -83,21 +84,49 @@ def state_digest(module: nn.Module) -> str:
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a `.safetensors` file, or of a `.pth`/`.pt` file read without executing anything in it.
+    """The tensors of a checkpoint, read without executing anything in it.
+
+    Args:
+        path: a `.safetensors` file, a folder with `model.safetensors` or with shards and their index, or a `.pth`/`.pt`
+            file that torch reads without running anything, the network at most nested in `model`, `state_dict` and the
+            like.
 
     Raises:
         ArtefactError: no such file, or it holds more than tensors.
     """
+    if path.is_dir():
+        index = path / "model.safetensors.index.json"
+        return _read_shards(index) if index.is_file() else read_state(path / "model.safetensors")
     if not path.is_file():
         raise ArtefactError(f"no weights at {path}", "a .safetensors or .pth file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    if path.name.endswith(".index.json"):
+        return _read_shards(path)
+    if path.suffix != ".safetensors":
+        from tapetum.nets.published.pickled import load_pickled, unwrap
 
-            return load_file(path)
-        # weights_only refuses every pickle that would run code.
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
+        return unwrap(load_pickled(path), str(path)).state
+    try:
+        from safetensors.torch import load_file
+
+        return load_file(path)
     except Exception as error:
-        raise ArtefactError(
-            f"{path} cannot be read as tensors: {error}", "a .safetensors file, or a .pth file with tensors only"
-        ) from error
+        raise ArtefactError(f"{path} cannot be read as tensors: {error}", "a whole .safetensors file") from error
+
+
+def _read_shards(index: Path) -> dict[str, torch.Tensor]:
+    """A state that is spread over several files, as `model.safetensors.index.json` lists them."""
+    try:
+        places: dict[str, str] = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(f"{index} is damaged: {error}", '{"weight_map": {key: file}}') from None
+    files = sorted(set(places.values()))
+    outside = [name for name in files if Path(name).name != name]
+    if outside:
+        raise ArtefactError(f"{index} names {outside[0]}", "files in the same folder")
+    state: dict[str, torch.Tensor] = {}
+    for name in files:
+        state |= read_state(index.parent / name)
+    lost = sorted(set(places) - set(state))
+    if lost:
+        raise ArtefactError(f"{index} lists {len(lost)} tensors that no file holds, first {lost[0]}", "complete shards")
+    return state

@@ -21,10 +21,21 @@ from tapetum.phantom.camera import camera_style
 from tapetum.phantom.defects import Defect, plant
 from tapetum.phantom.dicom import Header, wrap
 from tapetum.phantom.grading import diagnose, grade_of
+from tapetum.phantom.identifiers import (
+    COLUMNS,
+    INSIDE_EVERY,
+    Identity,
+    draw_identity,
+    sign_jpeg,
+    sign_object,
+    sign_report,
+    truth_rows,
+    write_on,
+)
 from tapetum.phantom.people import EYES, Patient, draw_patient, eye_at
 from tapetum.phantom.phrases import NAMES
 from tapetum.phantom.render import RenderedEye, render_eye
-from tapetum.phantom.reports import Report, Seen, write_report
+from tapetum.phantom.reports import Report, Seen, author, check_authors, write_report
 from tapetum.phantom.spec import MARKERS, EyeSpec
 
 TABLE = ("file", "patient", "eye", "date", "age", "sex", "camera", "site", "report")
@@ -34,6 +45,7 @@ TRUTH = (
 )  # fmt: skip
 SENTENCES = ("report_id", "sentence", "eye", "finding", "status", "visible")
 Row = dict[str, str]
+_LATER = (("languages", ("en",)), ("styles", ()), ("identifiers", False))
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,10 @@ class ClinicConfig:
         degraded: factor on the share of bad images (about 9 % at 1).
         duplicates, wrong_laterality, truncated: number of images given to a second patient, with the wrong eye in the
             table, cut off in the middle.
+        languages: of the reports, drawn visit by visit: `en`, `es`, `zh`.
+        styles: authors of the English reports (`tapetum.phantom.styles`); none: the four plain styles.
+        identifiers: invented names, numbers and addresses in every place where exports carry them, listed in
+            `truth/identifiers.csv`: canaries for a test of de-identification.
 
     Raises:
         UsageError: a value outside its range or an unknown name.
@@ -72,6 +88,9 @@ class ClinicConfig:
     duplicates: int = 0
     wrong_laterality: int = 0
     truncated: int = 0
+    languages: tuple[str, ...] = ("en",)
+    styles: tuple[str, ...] = ()
+    identifiers: bool = False
 
     def __post_init__(self) -> None:
         images = 2 * self.patients * self.visits
@@ -93,6 +112,7 @@ class ClinicConfig:
             raise UsageError(f"unknown finding {self.shortcut_finding!r}", nearest(self.shortcut_finding, tuple(NAMES)))
         if not self.cameras:
             raise UsageError("no camera", "at least one of cam_a, cam_b, cam_c")
+        check_authors(self.languages, self.styles)
         for name in self.cameras:
             camera_style(name)
 
@@ -139,10 +159,13 @@ def make_clinic(out: Path, config: ClinicConfig = ClinicConfig()) -> Clinic:
             part, table, np.random.default_rng([config.seed, 77]), duplicates=config.duplicates,
             wrong_laterality=config.wrong_laterality, truncated=config.truncated,
         )  # fmt: skip
-        _write_csv(part / "clinic.csv", TABLE, table)
+        _write_csv(part / "clinic.csv", (*TABLE, *COLUMNS) if config.identifiers else TABLE, table)
         _write_csv(part / "truth" / "findings.csv", TRUTH, truth)
         _write_csv(part / "truth" / "sentences.csv", SENTENCES, sentences)
         _write_csv(part / "truth" / "defects.csv", ("file", "defect", "detail"), [asdict(d) for d in defects])
+        if config.identifiers:
+            said = [row for n in range(1, config.patients + 1) for row in _canaries(config, n, truth)]
+            _write_csv(part / "truth" / "identifiers.csv", ("patient", "kind", "value", "file"), said)
         (part / "PHANTOM.md").write_text(_read_me(config, len(table), defects), encoding="utf-8", newline="\n")
         if out.exists():
             shutil.rmtree(out)
@@ -169,6 +192,7 @@ def _write_visits(part: Path, config: ClinicConfig) -> tuple[list[Row], list[Row
     sentences: list[Row] = []
     for number in range(1, config.patients + 1):
         patient = draw_patient(np.random.default_rng([config.seed, number, 0]), number, config.cameras)
+        identity = _identity(config, number, patient)
         grades: list[int] = []
         for visit in range(config.visits):
             taken = list(_photograph(patient, number, visit, config))
@@ -181,12 +205,17 @@ def _write_visits(part: Path, config: ClinicConfig) -> tuple[list[Row], list[Row
                 noise=config.report_noise,
                 omission=config.omission,
                 change=change,
+                style=author(
+                    config.languages, config.styles, np.random.default_rng([config.seed, number, visit + 1, 11])
+                ),
             )
             report_id = f"{patient.name}-{visit + 1}"
             sentences += _sentence_rows(report_id, report)
             for one in taken:
-                _write_image(part, one, patient, visit, config)
                 table.append(_table_row(one, patient, visit, report, config))
+                if identity:
+                    _sign_row(table[-1], identity, np.random.default_rng([config.seed, number, visit + 1, 56]))
+                _write_image(part, one, patient, visit, config, table[-1], identity)
                 truth.append(_truth_row(one, patient, visit, report_id, table[-1]))
     return table, truth, sentences
 
@@ -217,18 +246,53 @@ def _file(one: _Taken, config: ClinicConfig) -> str:
     return f"images/{one.number:06d}.{'dcm' if config.form == 'dicom' else 'jpg'}"
 
 
-def _write_image(part: Path, one: _Taken, patient: Patient, visit: int, config: ClinicConfig) -> None:
+def _identity(config: ClinicConfig, number: int, patient: Patient) -> Identity | None:
+    if not config.identifiers:
+        return None
+    # A generator of its own: the pictures are those of the same clinic without identifiers.
+    return draw_identity(np.random.default_rng([config.seed, number, 55]), patient.age_years, patient.first_visit)
+
+
+def _sign_row(row: Row, identity: Identity, rng: np.random.Generator) -> None:
+    row["file"] = row["file"].replace("images/", f"images/{identity.stem}_")
+    row["patient"] = identity.patient_id
+    row["report"] = sign_report(row["report"], identity, row["date"], rng)
+    row.update(identity.cells())
+
+
+def _canaries(config: ClinicConfig, number: int, truth: Sequence[Row]) -> Iterator[Row]:
+    patient = draw_patient(np.random.default_rng([config.seed, number, 0]), number, config.cameras)
+    identity = _identity(config, number, patient)
+    if identity is None:
+        return
+    yield from truth_rows(identity, patient.name)
+    for row in truth:
+        if row["patient"] == identity.patient_id and _is_inside(row["file"]):
+            yield {"patient": patient.name, "kind": "inside_the_field", "value": identity.family, "file": row["file"]}
+
+
+def _is_inside(file: str) -> bool:
+    return int(Path(file).stem[-6:]) % INSIDE_EVERY == 3
+
+
+def _write_image(
+    part: Path, one: _Taken, patient: Patient, visit: int, config: ClinicConfig, row: Row, identity: Identity | None
+) -> None:
     quality = camera_style(one.eye.camera).jpeg_quality
-    bgr = np.ascontiguousarray(one.seen.image[:, :, ::-1])
+    image = one.seen.image
+    if identity:
+        image = write_on(image, identity, inside=_is_inside(row["file"]))
+    bgr = np.ascontiguousarray(image[:, :, ::-1])
     data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    data = sign_jpeg(data, identity) if identity else data
     if config.form == "dicom":
-        row = _table_row(one, patient, visit, None, config)
         header = Header(
             f"phantom-{config.seed}-{visit}", patient.name, patient.sex, int(row["age"]), row["eye"], row["date"],
             patient.camera, patient.site, EYES.index(one.eye.laterality) + 1,
         )  # fmt: skip
         data = wrap(data, config.size, header)
-    (part / _file(one, config)).write_bytes(data)
+        data = sign_object(data, identity) if identity else data
+    (part / row["file"]).write_bytes(data)
     if config.masks:
         for name, mask in one.seen.masks.items():
             coded = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
@@ -283,7 +347,9 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, s
 
 
 def _read_me(config: ClinicConfig, images: int, defects: Sequence[Defect]) -> str:
-    settings = "\n".join(f"* {key} = {value!r}" for key, value in asdict(config).items())
+    # Later options are named only where they were used: an older config keeps its bytes.
+    used = {key: value for key, value in asdict(config).items() if (key, value) not in _LATER}
+    settings = "\n".join(f"* {key} = {value!r}" for key, value in used.items())
     return f"""# A phantom clinic: nobody in it is real
 
 {images} computed fundus photographs of {config.patients} patients who do not exist, with reports and known truth,

@@ -3,61 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
+from tapetum.core.errors import UsageError
+from tapetum.core.registry import Family, nearest
 from tapetum.core.types import Laterality
 from tapetum.phantom import phrases as say
+from tapetum.phantom.claims import visit_claims
 from tapetum.phantom.people import EYES, Patient
-from tapetum.phantom.spec import EyeSpec
+from tapetum.phantom.statement import Fact, Report, Seen, Sentence
 
+# Further authors, each asked for by name.
+AUTHORS = Family("tapetum.phantom.styles")
+# Authors who write in another language than English.
+WRITERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"es": ("spanish_notes", "spanish_letter"), "zh": ("chinese_sections", "chinese_prose")}
+)
 STYLES = ("narrative", "sections", "keywords", "shorthand")
 PLURAL = ("aneurysms", "haemorrhages", "exudates", "spots", "scars", "drusen", "vessels", "fibres")
 
 
-@dataclass(frozen=True)
-class Fact:
-    """One thing a sentence claims.
+def check_authors(languages: Sequence[str], styles: Sequence[str]) -> None:
+    """Refuse unknown languages and styles.
 
-    Attributes:
-        eye: `RIGHT`, `LEFT` or `BOTH`. status: `present`, `absent` or `uncertain`.
+    Raises:
+        UsageError: no language, an unknown one, or a style that is not an English author.
     """
+    if not languages:
+        raise UsageError("no language", f"at least one of en, {', '.join(WRITERS)}")
+    foreign = {name for names in WRITERS.values() for name in names}
+    english = [name for name in AUTHORS.names() if name not in foreign]
+    for given, known in ((languages, ("en", *WRITERS)), (styles, english)):
+        for name in given:
+            if name not in known:
+                raise UsageError(f"unknown {name!r} among languages or styles", nearest(name, known))
 
-    eye: Laterality
-    finding: str
-    status: str
 
+def author(languages: Sequence[str], styles: Sequence[str], rng: np.random.Generator) -> str:
+    """Whose report it is: a language is drawn, then one of its styles.
 
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence as it stands in the report.
+    Args:
+        languages: `en`, `es`, `zh`; each as likely as the others.
+        styles: English authors to draw from, members of `tapetum.phantom.styles`; none: the four plain styles.
+        rng: of this choice alone.
 
-    Attributes:
-        facts: the findings it speaks of; empty for history, advice and boilerplate.
-        visible: whether a photograph could show that it is true.
+    Returns:
+        A name for `write_report`, `""` for a plain style.
     """
-
-    text: str
-    facts: tuple[Fact, ...] = ()
-    visible: bool = False
-
-
-@dataclass(frozen=True)
-class Report:
-    """A visit's report: `text` holds the sentences in their order, with headings between them."""
-
-    style: str
-    text: str
-    sentences: tuple[Sentence, ...]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the reader of one eye has before them: spec and all findings with severities."""
-
-    eye: EyeSpec
-    findings: Mapping[str, float]
+    language = languages[int(rng.integers(len(languages)))]
+    options = styles if language == "en" else WRITERS[language]
+    return _one(rng, options) if options else ""
 
 
 def write_report(
@@ -68,6 +65,7 @@ def write_report(
     noise: float,
     omission: float = 0.0,
     change: str = "",
+    style: str = "",
 ) -> Report:
     """Write the report of one visit.
 
@@ -78,10 +76,14 @@ def write_report(
         noise: chance in 0..1 of a typo in a sentence; a third of it is the chance of a doubt about something absent.
         omission: chance in 0..1 that a present sign is left out of the report.
         change: `"worse"`, `"same"` or `""` for a first visit.
+        style: a member of `tapetum.phantom.styles`; `""` draws one of the four plain English styles.
 
     Returns:
         The text and its sentences; every finding of every eye is stated unless omitted.
     """
+    if style:
+        visit = visit_claims(patient, eyes, rng, noise=noise, omission=omission, change=change)
+        return AUTHORS.member(style)(visit, rng)
     style = STYLES[int(rng.choice(len(STYLES), p=[0.27, 0.27, 0.28, 0.18]))]
     labels = say.EYE_WORDS[int(rng.choice(4, p=[0.35, 0.35, 0.18, 0.12]))]
     before, after = _around(patient, rng, change)

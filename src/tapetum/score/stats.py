@@ -143,12 +143,78 @@ def paired_auroc_difference(
     a, b, truth = (x[:, None] if x.ndim == 1 else x for x in (scores_a, scores_b, labels))
     estimate, drawn, note = _macro([a, b], truth, clusters, rng, draws)
     apart = drawn[:, 0] - drawn[:, 1]
-    interval = _percentile(float(estimate[0] - estimate[1]), apart, clusters, level, note)
-    if math.isnan(interval.low):
-        return PairedDifference(interval, math.nan)
-    known = apart[~np.isnan(apart)]
-    sides = [(1 + int((known <= 0).sum())), (1 + int((known >= 0).sum()))]
-    return PairedDifference(interval, min(1.0, 2 * min(sides) / (len(known) + 1)))
+    return _paired(_percentile(float(estimate[0] - estimate[1]), apart, clusters, level, note), apart)
+
+
+def runs_auroc_interval(
+    runs: Real[np.ndarray, "s n k"],
+    labels: Real[np.ndarray, "n k"] | Bool[np.ndarray, "n k"],
+    clusters: Clusters,
+    *,
+    rng: np.random.Generator,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Macro AUROC of a method that was run several times (seeds, draws of shots), averaged over its runs.
+
+    Every draw takes patients and runs with replacement, so that the interval covers both who was tested and what the
+    method happened to learn from. With one run it is the interval of `macro_auroc_interval`.
+
+    Args:
+        runs: scores of each run, any range, higher = more likely positive.
+        labels: 0, 1 or NaN (that image is left out of that finding).
+        clusters: the patient of each image.
+        rng: the generator; the same state gives the same draws.
+        draws: number of bootstrap draws.
+        level: confidence level, between 0 and 1.
+
+    Returns:
+        0..1, 0.5 by chance; NaN when no finding has both classes, bounds NaN with one patient only.
+
+    Raises:
+        DataError: no run, NaN among the scores, unequal shapes, or other labels.
+        UsageError: draws below 1, level outside 0..1.
+    """
+    estimate, drawn, note = _macro(_each_run(runs), labels, clusters, rng, draws)
+    mean = (drawn * _run_weights(len(runs), len(drawn), rng)).sum(axis=1)
+    return _percentile(float(estimate.mean()), mean, clusters, level, f"{_runs_note(len(runs))}{note}")
+
+
+def paired_runs_difference(
+    runs_a: Real[np.ndarray, "s n k"],
+    runs_b: Real[np.ndarray, "s n k"],
+    labels: Real[np.ndarray, "n k"] | Bool[np.ndarray, "n k"],
+    clusters: Clusters,
+    *,
+    rng: np.random.Generator,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> PairedDifference:
+    """Macro AUROC of a minus that of b, both run equally often: run i of both learned from the same images.
+
+    Args:
+        runs_a: scores of the first method's runs.
+        runs_b: those of the second, in the same order.
+        labels: 0, 1 or NaN (left out).
+        clusters: the patient of each image.
+        rng: the generator; the same state gives the same draws.
+        draws: number of bootstrap draws of patients and runs.
+        level: confidence level, between 0 and 1.
+
+    Returns:
+        As `paired_auroc_difference`.
+
+    Raises:
+        DataError: no run, NaN among the scores, unequal shapes, or other labels.
+        UsageError: draws below 1, level outside 0..1.
+    """
+    if runs_a.shape != runs_b.shape:
+        raise DataError(f"runs of shapes {runs_a.shape} and {runs_b.shape}", "the same runs of both methods")
+    number = len(runs_a)
+    estimate, drawn, note = _macro([*_each_run(runs_a), *_each_run(runs_b)], labels, clusters, rng, draws)
+    apart = ((drawn[:, :number] - drawn[:, number:]) * _run_weights(number, len(drawn), rng)).sum(axis=1)
+    whole = float(estimate[:number].mean() - estimate[number:].mean())
+    return _paired(_percentile(whole, apart, clusters, level, f"{_runs_note(number)}{note}"), apart)
 
 
 def bootstrap_interval(
@@ -255,6 +321,30 @@ def permutation_p_value(
     above = (1 + int((null >= observed).sum())) / (1 + len(null))
     below = (1 + int((null <= observed).sum())) / (1 + len(null))
     return {"greater": above, "less": below, "two-sided": min(1.0, 2 * min(above, below))}[alternative]
+
+
+def _paired(interval: Interval, apart: Float64[np.ndarray, "b"]) -> PairedDifference:
+    """The difference with its two-sided p, from the drawn differences."""
+    if math.isnan(interval.low):
+        return PairedDifference(interval, math.nan)
+    known = apart[~np.isnan(apart)]
+    sides = [(1 + int((known <= 0).sum())), (1 + int((known >= 0).sum()))]
+    return PairedDifference(interval, min(1.0, 2 * min(sides) / (len(known) + 1)))
+
+
+def _each_run(runs: Real[np.ndarray, "s n k"]) -> list[Real[np.ndarray, "n k"]]:
+    if runs.ndim != 3 or not len(runs):
+        raise DataError(f"runs of shape {runs.shape}", "[runs, images, findings], at least one run")
+    return list(runs)
+
+
+def _run_weights(runs: int, draws: int, rng: np.random.Generator) -> Float64[np.ndarray, "b s"]:
+    """How much each run counts in each draw: as often as it was drawn, summing to 1."""
+    return rng.multinomial(runs, np.full(runs, 1 / runs), size=draws) / runs
+
+
+def _runs_note(runs: int) -> str:
+    return f" of patients and of {runs} runs" if runs > 1 else ""
 
 
 def _macro(

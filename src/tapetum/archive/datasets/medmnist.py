@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from tapetum.archive.card import Card
+from tapetum.archive.exports.card import Card
 from tapetum.archive.rows import Note, Refusal, Row
 from tapetum.core.errors import DataError
 from tapetum.core.types import Laterality, Split

@@ -12,15 +12,15 @@ Source: Peking University International Competition on Ocular Disease Intelligen
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tapetum.archive.card import Card
+from tapetum.archive.exports.card import Card
+from tapetum.archive.exports.hashed import hashed_split
+from tapetum.archive.exports.tabular import tabular_rows
 from tapetum.archive.rows import Note, Refusal, Row
-from tapetum.archive.tabular import tabular_rows
+from tapetum.archive.tables.settings import TableSettings
 from tapetum.core.errors import DataError
-from tapetum.core.types import Split
 
 __all__ = ["odir"]
 
@@ -61,16 +61,6 @@ def odir(root: Path) -> Iterator[Row | Refusal | Note]:
     if not (root / "pairs.csv").is_file():
         raise DataError(f"{root} has no pairs.csv", "a folder with pairs.csv and images/", "tapetum ingest odir:PATH")
     columns = "image=file,patient=patient_id,eye=eye,age=age,sex=sex,report=keywords,labels=label"
-    for row in tabular_rows(root, columns=columns, table="pairs.csv", encoding="utf-8-sig"):
-        yield dataclasses.replace(row, split=fixed_split(row.patient_id)) if isinstance(row, Row) else row
-
-
-def fixed_split(patient: str) -> Split:
-    """Train, val or test (60, 15 and 25 % of the patients) by a hash of the patient number alone.
-
-    Example:
-        >>> [fixed_split(number).value for number in ("6", "7", "8", "9")]
-        ['train', 'test', 'train', 'test']
-    """
-    share = int(hashlib.sha256(f"{_SALT}{patient}".encode()).hexdigest()[:8], 16) / 2**32
-    return Split.TRAIN if share < 0.6 else Split.VAL if share < 0.75 else Split.TEST
+    settings = TableSettings(columns, table="pairs.csv", encoding="utf-8-sig")
+    for row in tabular_rows(root, settings):
+        yield dataclasses.replace(row, split=hashed_split(row.patient_id, _SALT)) if isinstance(row, Row) else row

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tapetum.archive.rows import Note, Refusal, Row
+from tapetum.archive.tables.settings import TableSettings
 
 
 class Reader(Protocol):
@@ -19,26 +20,16 @@ class Reader(Protocol):
 
     Args:
         root: the export's folder.
-        columns: which column plays which role, `"patient=pid,image=file"`; exact default names otherwise.
-        labels: name of the column with labels. table: file name of the table, empty if there is only one.
-        encoding: of the table, empty to recognise it. date_order: `dmy` or `mdy` for dates with slashes.
-        report_required: whether an empty report, where there is a report column, refuses the row.
+        settings: what the user says of the table, the same for all readers.
+
+    A member may have options of its own, each with a default; they are given with its name, as in
+    `reader="nifti(window='0,4095')"`.
 
     Raises:
         DataError: the export as a whole cannot be read (no table, a missing column, an unknown encoding).
         UsageError: an option contradicts the export.
     """
 
-    def __call__(
-        self,
-        root: Path,
-        *,
-        columns: str = "",
-        labels: str = "",
-        table: str = "",
-        encoding: str = "",
-        date_order: str = "",
-        report_required: bool = True,
-    ) -> Iterator[Row | Refusal | Note]:
+    def __call__(self, root: Path, settings: TableSettings) -> Iterator[Row | Refusal | Note]:
         """Rows, refusals and notes in a fixed order."""
         ...

@@ -13,7 +13,7 @@ from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Spec
 from tapetum.core.types import Record
 from tapetum.learn import pretrain
-from tapetum.learn.pairs import image_text, pack_of
+from tapetum.learn.pairing.pairs import image_text, pack_of
 from tapetum.retrieve import Recall, equal_texts, recall_at
 from tapetum.score import mean_interval
 
@@ -38,6 +38,7 @@ def retrieval(
     Source: own protocol; recall at k as in Radford et al., ICML 2021, arXiv 2103.00020.
     Differs: equal texts of several patients are all right answers; exact chance beside every value.
     """
+    trial.refuse_one_class_each("retrieval")
     if relevant not in ("other patients", "own"):
         raise UsageError(f"relevant={relevant!r}", "'other patients' | 'own'", "retrieval(relevant='own')")
     model = trial.model or pretrain(trial.archive, trial.config, embeddings=trial.embeddings)

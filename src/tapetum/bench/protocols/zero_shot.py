@@ -46,14 +46,15 @@ def zero_shot(
     Source: own protocol; prompts per finding averaged as in FLAIR (Silva-Rodríguez et al., MedIA 2025).
     Differs: operating points from validation patients; intervals over patients; reports shuffled as a control.
     """
+    trial.refuse_one_class_each("zero_shot")
     _refuse_thresholds_from_tested(trial)
     model = trial.model or pretrain(trial.archive, trial.config, embeddings=trial.embeddings)
-    if model.aligner is None:
+    if model.aligner is None or model.adapter is not None:
         raise UsageError("the model is an adapter and knows no words", "a model from `tapetum pretrain`")
     selection = "penalty: inner patient folds of train; calibration and threshold: val"
     row = str(Spec.parse(str(model.config.get("task", "ridge"))))
     within = context(trial, "zero_shot", selection, model)
-    main = score(trial, model, row, "report-supervised")
+    main = score(trial, model, row, "published space" if model.space else "report-supervised")
     records, notes = records_of(within, main), [truth_note(main), *alarm_notes(row, model)]
     scored, control = [main], None
     if trial.model is not None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float
 
 from tapetum.core.errors import UsageError
-from tapetum.learn.standardise import Standardiser
+from tapetum.learn.fitting.anchors import Anchors
+from tapetum.learn.fitting.standardise import Standardiser
 
 __all__ = ["KNN"]
 
@@ -24,7 +25,8 @@ class KNN:
         power: exponent of the signed root.
 
     Returns:
-        Log odds of the weighted share, with half a pseudo-neighbour on either side so that they stay finite.
+        Log odds of the weighted share of the neighbours that know, with half a pseudo-neighbour on either side so that
+        they stay finite; 0 where none knows.
 
     Raises:
         UsageError: on fitting, k below 1 or temperature not above 0.
@@ -33,6 +35,7 @@ class KNN:
     Differs: features standardised after a signed root first; one vote per finding, unknown labels do not vote.
     """
 
+    NEEDS: ClassVar[tuple[str, ...]] = ()
     k: int = 30
     temperature: float = 0.1
     power: float = 0.5
@@ -46,9 +49,10 @@ class KNN:
         labels: Float[np.ndarray, "n k"],
         groups: np.ndarray | None = None,
         blocks: Mapping[str, tuple[int, int]] | None = None,
+        anchors: Anchors | None = None,
     ) -> Self:
-        """Keep the support set; nothing is chosen, so `groups` and `blocks` play no part."""
-        del groups, blocks
+        """Keep the support set; nothing is chosen, so only the rows and labels play a part."""
+        del groups, blocks, anchors
         if self.k < 1 or self.temperature <= 0:
             raise UsageError(f"k={self.k}, temperature={self.temperature}", "k ≥ 1, temperature > 0", "knn(k=30)")
         self.standardiser_ = Standardiser.fit(support, self.power)
@@ -61,13 +65,14 @@ class KNN:
         cosine = _unit(self.standardiser_(query)) @ self.support_.T
         k = min(self.k, cosine.shape[1])
         nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-        weight = np.exp((np.take_along_axis(cosine, nearest, 1) - 1) / self.temperature)
-        weight *= k / np.maximum(weight.sum(1, keepdims=True), 1e-12)
+        weight = np.exp((np.take_along_axis(cosine, nearest, 1).astype(np.float64) - 1) / self.temperature)
         votes = self.labels_[nearest]
         known = ~np.isnan(votes)
         yes = (weight[..., None] * np.where(known, votes, 0)).sum(1)
-        total = (weight[..., None] * known).sum(1)
-        return np.log((yes + 0.5) / (total - yes + 0.5))
+        # shares of the same sum, so that queries without a positive neighbour tie exactly, whatever the last bit is
+        share = yes / np.maximum((weight[..., None] * known).sum(1), 1e-300)
+        voters = known.sum(1)
+        return np.log((share * voters + 0.5) / ((1 - share) * voters + 0.5))
 
     def state(self) -> dict[str, np.ndarray]:
         """Standardisation and the support set."""

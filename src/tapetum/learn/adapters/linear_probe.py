@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from tapetum.learn.ridge import PENALTIES, Gram, best_penalty, inner_quality, patient_folds
-from tapetum.learn.standardise import Standardiser
+from tapetum.learn.fitting.anchors import Anchors
+from tapetum.learn.fitting.ridge import PENALTIES, Gram, best_penalty, inner_quality, patient_folds
+from tapetum.learn.fitting.standardise import Standardiser
 from tapetum.score.metrics.auroc_score import auroc_score
 
 __all__ = ["LinearProbe"]
@@ -34,6 +35,7 @@ class LinearProbe:
     image out of that finding, but not out of the (label-free) standardisation.
     """
 
+    NEEDS: ClassVar[tuple[str, ...]] = ()
     penalty: float = 0.0
     power: float = 0.5
     folds: int = 4
@@ -49,8 +51,10 @@ class LinearProbe:
         labels: Float[np.ndarray, "n k"],
         groups: np.ndarray | None = None,
         blocks: Mapping[str, tuple[int, int]] | None = None,
+        anchors: Anchors | None = None,
     ) -> Self:
-        """Solve for the weights; without `groups` every image counts as its own patient."""
+        """Solve for the weights; without `groups` every image counts as its own patient. Anchors play no part."""
+        del anchors
         self.standardiser_ = Standardiser.fit(support, self.power, blocks)
         rows, truth = self.standardiser_(support), np.asarray(labels, dtype=np.float64)
         who = np.arange(len(truth)) if groups is None else np.asarray(groups)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float
 
-from tapetum.learn.standardise import Standardiser
+from tapetum.learn.fitting.anchors import Anchors
+from tapetum.learn.fitting.standardise import Standardiser
 
 __all__ = ["Prototypes"]
 
@@ -29,6 +30,7 @@ class Prototypes:
     Differs: fixed standardised features instead of a trained network; one pair of means per finding.
     """
 
+    NEEDS: ClassVar[tuple[str, ...]] = ()
     power: float = 0.5
     standardiser_: Standardiser = field(init=False, repr=False)
     weight_: Float[np.ndarray, "d k"] = field(init=False, repr=False)
@@ -40,9 +42,10 @@ class Prototypes:
         labels: Float[np.ndarray, "n k"],
         groups: np.ndarray | None = None,
         blocks: Mapping[str, tuple[int, int]] | None = None,
+        anchors: Anchors | None = None,
     ) -> Self:
-        """Take the means; nothing is chosen, so `groups` and `blocks` play no part."""
-        del groups, blocks
+        """Take the means; nothing is chosen, so only the rows and labels play a part."""
+        del groups, blocks, anchors
         self.standardiser_ = Standardiser.fit(support, self.power)
         rows = self.standardiser_(support).astype(np.float64)
         present, absent = labels == 1, labels == 0

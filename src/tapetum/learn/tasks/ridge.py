@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from tapetum.learn.closed_form import solve_aligner
-from tapetum.learn.pairs import Fitted, Pairs
+from tapetum.learn.aligner.closed_form import solve_aligner
+from tapetum.learn.pairing.pairs import Fitted, Pairs
+from tapetum.learn.training.runlog import UNWATCHED, Watch
 
 __all__ = ["Ridge"]
 
@@ -26,13 +28,16 @@ class Ridge:
     penalty is chosen by how well each distinct text separates its own held-out images from the others (AUROC).
     """
 
+    NEEDS: ClassVar[tuple[str, ...]] = ()
+
     power: float = 0.5
     shrinkage: float = 0.03
     penalty: float = 0.0
     folds: int = 4
 
-    def fit(self, pairs: Pairs, rng: np.random.Generator) -> Fitted:
+    def fit(self, pairs: Pairs, rng: np.random.Generator, watch: Watch = UNWATCHED) -> Fitted:
         """Solve for the aligner; the log holds the penalty and the inner quality of every one tried."""
+        del watch
         return solve_aligner(
             pairs, rng, power=self.power, shrinkage=self.shrinkage, penalty=self.penalty, folds=self.folds
         )

@@ -1,0 +1,1 @@
+"""What several of these recipes measure on: phantom archives, and what they ask of them."""

@@ -1,0 +1,1 @@
+"""The steps of an ingest: take, look, veil, and resolve to records and splits."""

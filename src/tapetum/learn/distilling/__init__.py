@@ -1,0 +1,1 @@
+"""From a teacher to targets: what a student is told of each image."""

@@ -1,0 +1,1 @@
+"""Small fits on frozen features: standardisation, ridge, logistic regression, shots, operating points."""

@@ -1,0 +1,1 @@
+"""Losses on the parts of images and texts: local features, pieces of reports, words, nodes of the tree."""
