@@ -8,6 +8,8 @@ gradients averaged when the backward pass is over, for losses that call `backwar
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -21,6 +23,7 @@ from torch import distributed as dist
 from tapetum.core.errors import UsageError
 
 MODES = ("", "ddp", "fsdp", "after")
+_LruCache = type(functools.lru_cache(lambda: None))
 LossOf = Callable[[np.ndarray, int], Float[Tensor, "b"]]
 
 
@@ -38,11 +41,32 @@ def launched(backend: str = "") -> Generator[None]:
         raise UsageError(
             "this process was not started by torchrun", "several processes", "torchrun --nproc-per-node 2 …"
         )
+    # As default arguments these modules would hold the group, if they were first imported after it: see `_let_go`.
+    import torch.distributed.fsdp
+    import torch.distributed.nn.functional
+
     dist.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"))
     try:
         yield
     finally:
+        _let_go()
         dist.destroy_process_group()
+
+
+def _let_go() -> None:
+    """Drop what torch keeps of the group beyond its end: the caches of tensors that FSDP spread over it.
+
+    While anything holds the group, its threads run on; one that still frees the tensors of the last message when the
+    interpreter ends aborts the process now and then ("terminate called without an active exception").
+    """
+    from torch.distributed.tensor import _redistribute, debug
+
+    debug._clear_sharding_prop_cache()
+    _redistribute.clear_redistribute_planner_cache()
+    for cached in gc.get_objects():
+        if type(cached) is _LruCache and (cached.__module__ or "").startswith("torch.distributed.tensor"):
+            cached.cache_clear()
+    gc.collect()
 
 
 @dataclass(frozen=True)
