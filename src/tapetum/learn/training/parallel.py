@@ -42,8 +42,8 @@ def launched(backend: str = "") -> Generator[None]:
             "this process was not started by torchrun", "several processes", "torchrun --nproc-per-node 2 …"
         )
     # As default arguments these modules would hold the group, if they were first imported after it: see `_let_go`.
-    import torch.distributed.fsdp
-    import torch.distributed.nn.functional
+    import torch.distributed.fsdp  # pyright: ignore[reportUnusedImport]
+    import torch.distributed.nn.functional  # pyright: ignore[reportUnusedImport]
 
     dist.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"))
     try:
@@ -61,7 +61,7 @@ def _let_go() -> None:
     """
     from torch.distributed.tensor import _redistribute, debug
 
-    debug._clear_sharding_prop_cache()
+    debug._clear_sharding_prop_cache()  # pyright: ignore[reportPrivateUsage]
     _redistribute.clear_redistribute_planner_cache()
     for cached in gc.get_objects():
         if type(cached) is _LruCache and (cached.__module__ or "").startswith("torch.distributed.tensor"):
