@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from tapetum.score import auroc_interval
-from tapetum.score.draws import auroc_draws, cluster_weights
+from tapetum.score.stats.draws import auroc_draws, cluster_weights
 
 IMAGES, DRAWS, PEER_DRAWS, BAR = 10_000, 2_000, 40, 60
 

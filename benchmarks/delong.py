@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from tapetum.score import auroc_interval, delong_interval
-from tapetum.score.delong import delong_covariance
+from tapetum.score.stats.delong import delong_covariance
 
 IMAGES, DRAWS, PEER_DRAWS, BAR = 10_000, 2_000, 40, 1_000
 

@@ -15,8 +15,6 @@ from tapetum.score import delong_interval, wilson_interval
 from tapetum.score.calibration.isotonic import Isotonic
 from tapetum.score.calibration.platt import Platt
 from tapetum.score.calibration.temperature import Temperature
-from tapetum.score.delong import delong_covariance, delong_paired
-from tapetum.score.draws import auroc_draws, cluster_weights
 from tapetum.score.metrics.auroc_score import auroc_score
 from tapetum.score.metrics.average_precision_score import average_precision_score
 from tapetum.score.metrics.balanced_accuracy_score import balanced_accuracy_score
@@ -25,8 +23,10 @@ from tapetum.score.metrics.cohen_kappa_score import cohen_kappa_score
 from tapetum.score.metrics.expected_calibration_error import expected_calibration_error
 from tapetum.score.metrics.sensitivity_score import sensitivity_score
 from tapetum.score.metrics.specificity_score import specificity_score
-from tapetum.score.proportions import clopper_pearson_interval
 from tapetum.score.reliability import reliability_bins, roc_curve
+from tapetum.score.stats.delong import delong_covariance, delong_paired
+from tapetum.score.stats.draws import auroc_draws, cluster_weights
+from tapetum.score.stats.proportions import clopper_pearson_interval
 
 each_seed = pytest.mark.parametrize("seed", range(4))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tapetum.score import threshold_for_sensitivity
-from tapetum.score.draws import auroc_draws
+from tapetum.score.stats.draws import auroc_draws
 from tapetum.score.metrics.auroc_score import auroc_score
 from tapetum.score.metrics.cohen_kappa_score import cohen_kappa_score
 from tapetum.score.metrics.expected_calibration_error import expected_calibration_error

@@ -22,7 +22,7 @@ from tapetum.bench.measures import Context
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.store import read_meta
 from tapetum.learn import AdaptConfig, adapt
-from tapetum.score.multiple import holm
+from tapetum.score.stats.multiple import holm
 
 PRICE = Cost(1000, 10, 0.5, 2.0, 100, 1.0)
 

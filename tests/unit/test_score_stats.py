@@ -18,12 +18,12 @@ from tapetum.score import (
     permutation_p_value,
     wilson_interval,
 )
-from tapetum.score import draws as draws_module
-from tapetum.score.delong import delong_covariance, delong_paired
-from tapetum.score.draws import auroc_draws, cluster_weights
 from tapetum.score.metrics.auroc_score import auroc_score
-from tapetum.score.proportions import clopper_pearson_interval
+from tapetum.score.stats import draws as draws_module
 from tapetum.score.stats import paired_runs_difference, runs_auroc_interval
+from tapetum.score.stats.delong import delong_covariance, delong_paired
+from tapetum.score.stats.draws import auroc_draws, cluster_weights
+from tapetum.score.stats.proportions import clopper_pearson_interval
 
 
 def eyes(patients=60, seed=0, findings=1):

@@ -19,8 +19,8 @@ from tapetum.knowledge import load_pack
 from tapetum.learn.adapters import Adapter
 from tapetum.learn.fitting.anchors import Anchors, anchors_of
 from tapetum.learn.fitting.shots import draw_shots
-from tapetum.score.draws import auroc_draws, cluster_weights
 from tapetum.score.ranking import rank
+from tapetum.score.stats.draws import auroc_draws, cluster_weights
 
 _FEWEST = 0.5  # bounds are given only if at least this share of the bootstrap draws is defined
 

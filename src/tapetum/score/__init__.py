@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from tapetum.score.delong import delong_interval
 from tapetum.score.operating import operating_point, threshold_for_sensitivity
-from tapetum.score.proportions import wilson_interval
 from tapetum.score.stats import (
     auroc_interval,
     bootstrap_interval,
@@ -13,6 +11,8 @@ from tapetum.score.stats import (
     paired_auroc_difference,
     permutation_p_value,
 )
+from tapetum.score.stats.delong import delong_interval
+from tapetum.score.stats.proportions import wilson_interval
 
 __all__ = [
     "auroc_interval",

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Float64, Real
 from tapetum.core.errors import UsageError
 from tapetum.core.types import Interval
 from tapetum.score.inputs import binary_scores, finite_scores, known_labels, same_length
-from tapetum.score.proportions import wilson_interval
 from tapetum.score.stats import Clusters, mean_interval
+from tapetum.score.stats.proportions import wilson_interval
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64, Int, Real
 
 from tapetum.core.errors import UsageError
 from tapetum.score.inputs import Labels, binary_probabilities, binary_scores
-from tapetum.score.proportions import wilson_interval
+from tapetum.score.stats.proportions import wilson_interval
 
 Spacing = Literal["width", "mass"]
 

@@ -21,9 +21,9 @@ from tapetum.bench.measures import MACRO, Context
 from tapetum.bench.results import as_json
 from tapetum.core.store import Meta, new_artefact
 from tapetum.core.types import Interval, Record
-from tapetum.score.multiple import holm
 from tapetum.score.ranking import rank
 from tapetum.score.stats import PairedDifference, paired_runs_difference, runs_auroc_interval
+from tapetum.score.stats.multiple import holm
 
 COLUMNS = (
     "encoder", "mode", "supervision", "auroc", "low", "high", "runs", "spread", "versus_first", "versus_low",

@@ -58,6 +58,23 @@ def cluster_weights(
         yield counts[codes].T
 
 
+def jackknife_weights(clusters: Sequence[Hashable] | np.ndarray) -> Iterator[Integer[np.ndarray, "b n"]]:
+    """Leave each patient out once, in the order of `cluster_codes`.
+
+    Yields:
+        Blocks in the form of `cluster_weights`: 0 for the images of the patient left out, else 1.
+
+    Raises:
+        UsageError: no images.
+    """
+    codes = cluster_codes(clusters)
+    if not len(codes):
+        raise UsageError("no images", "at least one")
+    size, most = int(codes.max()) + 1, max(64, BLOCK_BYTES // len(codes))
+    for start in range(0, size, most):
+        yield (codes[:, None] != np.arange(start, min(size, start + most))).astype(np.uint8).T
+
+
 def auroc_draws(
     scores: Real[np.ndarray, "n"] | Real[np.ndarray, "n m"],
     labels: Real[np.ndarray, "n"],

@@ -1,7 +1,7 @@
 """DeLong's variance of the AUROC in O(n log n): an interval and a paired test without resampling.
 
 Valid for independent subjects. With two eyes or several visits per patient the intervals are too narrow: use
-`tapetum.score.stats`, which resamples patients.
+`intervals`, which resamples patients, or `clustered`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tapetum.core.errors import UsageError
 from tapetum.core.types import Interval
 from tapetum.score.inputs import finite_scores, known_labels, same_length
 from tapetum.score.ranking import placements
-from tapetum.score.stats import PairedDifference
+from tapetum.score.stats.bounds import PairedDifference
 
 METHOD = "DeLong, assumes independent images"
 
