@@ -70,12 +70,12 @@ def main(arguments: list[str]) -> int:
     failed = 0
     for page, head in ((PAGE, HEAD), (MECHANISMS, MECHANISMS_HEAD)):
         own = [n for n in names if (n in mechanism_names()) == (page == MECHANISMS)]
-        parts = existing(page)
         for name in own:
-            text, wrong = one(name, parts.get(name, ""), check=check)
+            text, wrong = one(name, existing(page).get(name, ""), check=check)
             failed += wrong
             if text and not check:
-                parts[name] = text
+                # read anew: another run may have written its section meanwhile
+                parts = existing(page) | {name: text}
                 sections = "".join(f"\n{MARK.format(name=n)}\n{t}" for n, t in sorted(parts.items()))
                 page.write_text(head + sections, encoding="utf-8")
     return 1 if failed else 0

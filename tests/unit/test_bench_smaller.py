@@ -14,7 +14,7 @@ from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Split
 from tapetum.learn import AdaptConfig, adapt, zero_shot
 from tapetum.learn.exporting.folder import ExportConfig, export_model
-from toys import COLOURS, ENCODER
+from toys import COLOURS, ENCODER, clinic
 
 FINDINGS = tuple(COLOURS)
 
@@ -106,6 +106,30 @@ def test_an_exported_folder_is_judged_beside_its_model(toy_archive, model, tmp_p
     assert "minus the first" in readme
     some = of_folder("x", tmp_path / "x", "model.onnx", FINDINGS[:2])
     assert some.score([np.zeros((32, 32, 3), np.uint8)]).shape == (1, 2)
+
+
+def test_copies_of_learned_images_are_left_out_and_readings_are_counted(tmp_path, monkeypatch):
+    archive = clinic(tmp_path / "own", labels={name: name for name in COLOURS})
+    plain = Contender("colours", _slow(0), _slow(0), 0, 0.0, 512)
+    tested = [r.image_id for r in archive.in_split(Split.TEST)]
+    asked_with = []
+
+    def found(learned, ids, other):
+        asked_with.append(set(ids))
+        assert learned is other
+        return frozenset(tested[:3])
+
+    monkeypatch.setattr(smaller_module, "copies", found)
+    first = smaller(archive, [plain], FINDINGS, split="test", draws=20)
+    assert (first.images, first.left_out, first.reads) == (len(tested) - 3, 3, 1)
+    assert "3 images left out: they look like images learned on. The test set was read 1 time." in first.table()
+    assert smaller(archive, [plain], FINDINGS, split="test", draws=20).reads == 2
+    assert smaller(archive, [plain], FINDINGS, draws=20).reads == 1
+    train, val = ({r.image_id for r in archive.in_split(s)} for s in (Split.TRAIN, Split.VAL))
+    assert asked_with == [train | val, train | val, train]
+    monkeypatch.setattr(smaller_module, "copies", lambda *_: frozenset(tested))
+    with pytest.raises(DataError, match="look like images that are learned on"):
+        smaller(archive, [plain], FINDINGS, split="test")
 
 
 def test_refusals(toy_archive, model):

@@ -72,3 +72,17 @@ def test_a_name_that_is_no_recipe_runs_nothing(capsys):
     assert "found nosuch; NAME is one of" in capsys.readouterr().err
     assert runner.main(["--help"]) == 0
     assert "python recipes/run.py" in capsys.readouterr().out
+
+
+def test_what_another_run_wrote_meanwhile_stays_on_the_page(tmp_path):
+    runner = _runner()
+    runner.PAGE, runner.MECHANISMS = tmp_path / "results.md", tmp_path / "mechanisms.md"
+    mine, other = runner.mechanism_names()[:2]
+
+    def one(name, committed, *, check):
+        runner.MECHANISMS.write_text(f"head\n<!-- {other} -->\ntheirs\n", encoding="utf-8")
+        return "mine\n", False
+
+    runner.one = one
+    assert runner.main([mine]) == 0
+    assert runner.existing(runner.MECHANISMS) == {mine: "mine\n", other: "theirs\n"}

@@ -15,8 +15,10 @@ from jaxtyping import Float, UInt8
 from torch import nn
 
 from tapetum.archive import Archive
+from tapetum.archive.duplicates import copies
+from tapetum.bench.trial import count_reading
 from tapetum.core.errors import DataError, UsageError
-from tapetum.core.types import Embeddings, Interval, Split
+from tapetum.core.types import Embeddings, ImageRecord, Interval, Split
 from tapetum.learn.exporting.run import Exported
 from tapetum.learn.features.embed import decode_side
 from tapetum.learn.model import Model, zero_shot
@@ -76,6 +78,7 @@ class Smaller:
 
     Attributes:
         rows: the reference first. split, truth: which patients, and whether labels or reports say what they have.
+        left_out: images of the split that look like one which is learned on. reads: of the split, this one included.
     """
 
     rows: tuple[Row, ...]
@@ -84,6 +87,8 @@ class Smaller:
     truth: str
     images: int
     patients: int
+    left_out: int
+    reads: int
     data: str
     phantom: bool
 
@@ -106,6 +111,8 @@ class Smaller:
                 f"| {row.name} | {row.parameters:,} | {row.megabytes:.2f} | {row.image_ms:.1f} | {row.speed:.2f} × | "
                 f"{row.auroc} | {apart} |"
             )
+        left_out = f"{self.left_out} images left out: they look like images learned on. " if self.left_out else ""
+        lines += ["", f"{left_out}The {self.split} set was read {self.reads} time{'s' * (self.reads != 1)}."]
         seen = [row.name for row in self.rows if row.saw]
         if seen:
             lines += ["", f"{', '.join(seen)} learned from these patients: that AUROC is too high. Compare on others."]
@@ -179,6 +186,8 @@ def smaller(
 ) -> Smaller:
     """Score the patients of a split with every contender, and time them in turns.
 
+    Images that look like one of the patients who are learned on (train, for `test` also val) are left out.
+
     Args:
         archive: with labels or reports.
         contenders: the reference first.
@@ -188,13 +197,9 @@ def smaller(
         seed: of the draws.
 
     Raises:
-        UsageError: another split. DataError: no patients in it.
+        UsageError: another split. DataError: no patients in it, or only copies of what is learned on.
     """
-    if split not in (Split.VAL.value, Split.TEST.value):
-        raise UsageError(f"split={split!r}", "val | test", "split=val")
-    records = list(archive.in_split(Split(split)))
-    if not records:
-        raise DataError(f"{archive.name} has no patients in the split {split}", "some", "another archive or split")
+    records, left_out = _tested(archive, split)
     labels, truth = targets(archive, records, findings)
     logits: dict[str, list[np.ndarray]] = {c.name: [] for c in contenders}
     for start in range(0, len(records), _BATCH):
@@ -216,9 +221,28 @@ def smaller(
             apart = paired_auroc_difference(its, scores[first], labels, who, rng=rng, draws=draws)
         rows.append(_row(contender, seconds[contender.name], seconds[first], auroc, apart, split))
     return Smaller(
-        tuple(rows), tuple(findings), split, truth, len(records), len(set(who.tolist())), archive.name,
+        tuple(rows), tuple(findings), split, truth, len(records), len(set(who.tolist())), left_out,
+        count_reading(archive, split, f"smaller: {', '.join(c.name for c in contenders)}"), archive.name,
         archive.phantom,
     )  # fmt: skip
+
+
+def _tested(archive: Archive, split: str) -> tuple[list[ImageRecord], int]:
+    """The images of a split without copies of what is learned on, and how many copies there were."""
+    if split not in (Split.VAL.value, Split.TEST.value):
+        raise UsageError(f"split={split!r}", "val | test", "split=val")
+    asked = archive.in_split(Split(split))
+    if not asked:
+        raise DataError(f"{archive.name} has no patients in the split {split}", "some", "another archive or split")
+    before = (Split.TRAIN,) if split == Split.VAL.value else (Split.TRAIN, Split.VAL)
+    alike = copies(archive, [r.image_id for part in before for r in archive.in_split(part)], archive)
+    records = [r for r in asked if r.image_id not in alike]
+    if not records:
+        raise DataError(
+            f"all {len(asked)} images of the split {split} look like images that are learned on", "other pictures",
+            "tapetum audit ARCHIVE lists the pairs",
+        )  # fmt: skip
+    return records, len(asked) - len(records)
 
 
 def judged(archive: Archive, model: Model, findings: Sequence[str], *, split: str = "val") -> Callable[..., Any]:

@@ -204,13 +204,8 @@ class Trial:
     @cached_property
     def test_reads(self) -> int:
         """How often this test set has now been read, this time included; written down beside the archive."""
-        place = self.test_archive.path / READS
-        lines = place.read_text(encoding="utf-8").splitlines() if place.exists() else []
         split = "all" if self.external else self.config.test_split
-        before = sum(json.loads(line).get("split") == split for line in lines if line.strip())
-        with place.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"split": split, "config": digest(self.config)}) + "\n")
-        return before + 1
+        return count_reading(self.test_archive, split, digest(self.config))
 
     def _embed(self, archive: Archive) -> Embeddings:
         if self.model is None:
@@ -233,6 +228,23 @@ class Scored:
     labels: Float[np.ndarray, "n k"]
     truth: str
     model: Model | None = None
+
+
+def count_reading(archive: Archive, split: str, what: str) -> int:
+    """Write down beside the archive that a split was tested on.
+
+    Args:
+        archive: the tested one. split: of it; `all` = as a whole. what: digest of how, or its name.
+
+    Returns:
+        How often it has now been read, this time included.
+    """
+    place = archive.path / READS
+    lines = place.read_text(encoding="utf-8").splitlines() if place.exists() else []
+    before = sum(json.loads(line).get("split") == split for line in lines if line.strip())
+    with place.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"split": split, "config": what}) + "\n")
+    return before + 1
 
 
 @functools.cache

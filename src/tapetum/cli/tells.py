@@ -80,7 +80,8 @@ def model(run: Run, made: Model, out: Path, *, then: str, phantom: bool) -> None
         note(f"alarm: {alarm}")
     points = len(made.operating.findings) if made.operating else 0
     pairs = made.log.get("pairs", "unknown")
-    text = f"trained on {pairs} images; {points} findings have an operating point\n{INTENDED_USE}"
+    have = "1 finding has" if points == 1 else f"{points} findings have"
+    text = f"trained on {pairs} images; {have} an operating point\n{INTENDED_USE}"
     result = {
         "digest": made.digest,
         "log": dict(made.log),
