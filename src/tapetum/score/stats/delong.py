@@ -6,17 +6,14 @@ Valid for independent subjects. With two eyes or several visits per patient the 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from jaxtyping import Bool, Float64, Real
-from scipy import special
 
-from tapetum.core.errors import UsageError
 from tapetum.core.types import Interval
 from tapetum.score.inputs import finite_scores, known_labels, same_length
 from tapetum.score.ranking import placements
 from tapetum.score.stats.bounds import PairedDifference
+from tapetum.score.stats.normal import area_interval, difference
 
 METHOD = "DeLong, assumes independent images"
 
@@ -75,16 +72,8 @@ def delong_interval(
         >>> print(delong_interval(np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.6]), np.array([0, 0, 1, 1, 0, 1])))
         0.889 [0.261, 0.995]
     """
-    if not 0 < level < 1:
-        raise UsageError(f"level={level}", "a level between 0 and 1, for example 0.95")
     areas, covariance = delong_covariance(scores[:, None], labels)
-    area, error = float(areas[0]), math.sqrt(max(float(covariance[0, 0]), 0.0))
-    method = f"{METHOD}, logit scale"
-    if not error > 0:
-        return Interval(area, math.nan, math.nan, f"{method}, no variance: no bounds", level)
-    centre = float(special.logit(area))
-    half = float(special.ndtri((1 + level) / 2)) * error / (area * (1 - area))
-    return Interval(area, float(special.expit(centre - half)), float(special.expit(centre + half)), method, level)
+    return area_interval(float(areas[0]), float(covariance[0, 0]), method=METHOD, level=level)
 
 
 def delong_paired(
@@ -109,17 +98,7 @@ def delong_paired(
         DataError: NaN among the scores, unequal lengths, or other labels.
         UsageError: level outside 0..1.
     """
-    if not 0 < level < 1:
-        raise UsageError(f"level={level}", "a level between 0 and 1, for example 0.95")
     same_length(len(scores_a), len(scores_b), "rows of the second method")
     areas, covariance = delong_covariance(np.stack([scores_a, scores_b], axis=1), labels)
-    apart = float(areas[0] - areas[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    if math.isnan(variance) or variance <= 1e-15:  # rounding leaves about 1e-18 for two equal rankings
-        equal = apart == 0 and not math.isnan(variance)
-        bound = 0.0 if equal else math.nan
-        return PairedDifference(Interval(apart, bound, bound, METHOD, level), 1.0 if equal else math.nan)
-    error = math.sqrt(variance)
-    half = float(special.ndtri((1 + level) / 2)) * error
-    p_value = float(2 * special.ndtr(-abs(apart) / error))
-    return PairedDifference(Interval(apart, apart - half, apart + half, METHOD, level), p_value)
+    return difference(float(areas[0] - areas[1]), variance, method=METHOD, level=level)

@@ -187,7 +187,8 @@ def bootstrap_interval(
         rows = (np.repeat(np.arange(len(weights)), weights) for weights in block)
         return np.array([float(metric(*(array[taken] for array in arrays))) for taken in rows])
 
-    drawn, jackknives = _resample(measured, clusters, draws, rng, bounds)
+    drawn, left_out = resample(measured, clusters, draws, rng, bounds)
+    jackknives = None if left_out is None else [left_out]
     return drawn_interval(float(metric(*arrays)), drawn, clusters, level=level, jackknives=jackknives)
 
 
@@ -220,7 +221,8 @@ def mean_interval(
     same_length(len(values), len(clusters), "clusters")
     known = values[~np.isnan(values)]
     estimate = float(known.mean(dtype=np.float64)) if len(known) else math.nan
-    drawn, jackknives = _resample(lambda block: mean_draws(values, block), clusters, draws, rng, bounds)
+    drawn, left_out = resample(lambda block: mean_draws(values, block), clusters, draws, rng, bounds)
+    jackknives = None if left_out is None else [left_out]
     return drawn_interval(estimate, drawn, clusters, level=level, jackknives=jackknives)
 
 
@@ -300,16 +302,27 @@ def _column_means(
     return means, int(len(columns) * len(block) - defined.sum())
 
 
-def _resample(
-    statistic: Callable[[Integer[np.ndarray, "b n"]], Float64[np.ndarray, "b"]],
+def resample(
+    statistic: Callable[[Integer[np.ndarray, "b n"]], Float64[np.ndarray, "b *m"]],
     clusters: Clusters,
     draws: int,
     rng: np.random.Generator,
     bounds: Bounds,
-) -> tuple[Float64[np.ndarray, "draws"], list[Float64[np.ndarray, "c"]] | None]:
-    """The statistic in every draw and, for BCa, with each patient left out."""
+) -> tuple[Float64[np.ndarray, "draws *m"], Float64[np.ndarray, "c *m"] | None]:
+    """A statistic of weighted images in every draw of patients and, for BCa, with each patient left out.
+
+    Args:
+        statistic: `weights -> values`, one row per draw.
+        clusters: the patient of each image.
+        draws: number of draws.
+        rng: the generator.
+        bounds: what the draws are for.
+
+    Raises:
+        UsageError: draws below 1, unknown bounds.
+    """
     check_bounds(bounds)
     drawn = np.concatenate([statistic(block) for block in cluster_weights(clusters, draws, rng)])
     if bounds == "percentile":
         return drawn, None
-    return drawn, [np.concatenate([statistic(block) for block in jackknife_weights(clusters)])]
+    return drawn, np.concatenate([statistic(block) for block in jackknife_weights(clusters)])

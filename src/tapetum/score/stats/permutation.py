@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float64, Real
+from scipy import stats
 
 from tapetum.core.errors import UsageError
+from tapetum.score.inputs import finite_scores, known_labels, same_length
+from tapetum.score.ranking import rank
+from tapetum.score.stats.bounds import ROUNDING, Clusters
+from tapetum.score.stats.draws import cluster_codes
+
+BLOCK = 256  # exchanges ranked at once
 
 
 def permutation_p_value(
@@ -43,3 +51,112 @@ def permutation_p_value(
     above = (1 + int((null >= observed).sum())) / (1 + len(null))
     below = (1 + int((null <= observed).sum())) / (1 + len(null))
     return {"greater": above, "less": below, "two-sided": min(1.0, 2 * min(above, below))}[alternative]
+
+
+def paired_mean_permutation(
+    first: Float[np.ndarray, "n"],
+    second: Float[np.ndarray, "n"],
+    clusters: Clusters,
+    *,
+    rng: np.random.Generator,
+    draws: int = 10_000,
+) -> float:
+    """Two methods' mean values (hits, errors) on the same images, exchanged patient by patient.
+
+    Args:
+        first: a value per image; NaN leaves the image out of both.
+        second: of the other method, in the same unit.
+        clusters: the patient of each image; all its images are exchanged together.
+        rng: the generator; unused where all exchanges can be listed.
+        draws: random exchanges; where there are no more different ones than that, all are listed and p is exact.
+
+    Returns:
+        Two-sided p, lower speaks against "no difference"; NaN without a value.
+
+    Raises:
+        DataError: unequal lengths.
+        UsageError: draws below 1.
+
+    Example:
+        >>> hits, misses = np.ones(4), np.array([0.0, 0.0, 0.0, 1.0])
+        >>> paired_mean_permutation(hits, misses, ["a", "b", "c", "d"], rng=np.random.default_rng(0))
+        0.25
+
+    Source: Fisher, The Design of Experiments 1935; Phipson and Smyth 2010 for the random exchanges. Differs: whole
+    patients are exchanged.
+    """
+    same_length(len(first), len(second), "values of the second method")
+    same_length(len(first), len(clusters), "clusters")
+    apart = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    known = ~np.isnan(apart)
+    if not known.any():
+        return math.nan
+    sums = np.bincount(cluster_codes(np.asarray(clusters)[known]), weights=apart[known])
+    sums = sums[np.abs(sums) > ROUNDING]  # exchanging equals changes nothing
+    signs, listed = _exchanges(len(sums), draws, rng)
+    reached = np.abs(np.where(signs, -sums, sums).sum(axis=1)) >= abs(sums.sum()) - ROUNDING * max(1, len(sums))
+    return float(reached.mean()) if listed else float((1 + reached.sum()) / (1 + draws))
+
+
+def paired_auroc_permutation(
+    scores_a: Real[np.ndarray, "n"],
+    scores_b: Real[np.ndarray, "n"],
+    labels: Real[np.ndarray, "n"] | Bool[np.ndarray, "n"],
+    clusters: Clusters,
+    *,
+    rng: np.random.Generator,
+    draws: int = 2000,
+) -> float:
+    """Two methods' AUROCs on the same images, their ranks exchanged patient by patient.
+
+    Args:
+        scores_a: the first method, any range.
+        scores_b: the second method, any range of its own: ranks are exchanged, not scores.
+        labels: 0, 1 or NaN (left out).
+        clusters: the patient of each image.
+        rng: the generator.
+        draws: random exchanges; all are listed where there are no more different ones.
+
+    Returns:
+        Two-sided p, lower speaks against "no difference"; NaN when a class is absent.
+
+    Raises:
+        DataError: NaN among the scores, unequal lengths, or other labels.
+        UsageError: draws below 1.
+
+    Source: Bandos, Rockette and Gur, Statistics in Medicine 2005. Differs: whole patients are exchanged; p from the
+    exchanges themselves.
+    """
+    same_length(len(scores_a), len(scores_b), "rows of the second method")
+    same_length(len(scores_a), len(labels))
+    same_length(len(scores_a), len(clusters), "clusters")
+    truth = known_labels(labels)
+    known = ~np.isnan(truth)
+    a, b = (stats.rankdata(finite_scores(scores)[known]) for scores in (scores_a, scores_b))
+    truth, codes = truth[known], cluster_codes(np.asarray(clusters)[known])
+    observed = abs(rank(a, truth).auroc - rank(b, truth).auroc)
+    if math.isnan(observed):
+        return math.nan
+    exchanged, listed = _exchanges(int(codes.max()) + 1, draws, rng)
+    reached = 0
+    for start in range(0, len(exchanged), BLOCK):
+        swap = exchanged[start : start + BLOCK][:, codes]
+        apart = _aurocs(np.where(swap, b, a), truth) - _aurocs(np.where(swap, a, b), truth)
+        reached += int((np.abs(apart) >= observed - ROUNDING).sum())
+    return reached / len(exchanged) if listed else (1 + reached) / (1 + draws)
+
+
+def _exchanges(patients: int, draws: int, rng: np.random.Generator) -> tuple[Bool[np.ndarray, "b c"], bool]:
+    """Who is exchanged in each row, and whether that is every possible row."""
+    if draws < 1:
+        raise UsageError(f"{draws} draws", "at least one")
+    if patients <= 30 and 2**patients <= draws:
+        return np.array(list(itertools.product([False, True], repeat=patients)), bool).reshape(-1, patients), True
+    return rng.random((draws, patients)) < 0.5, False
+
+
+def _aurocs(scores: Float64[np.ndarray, "b n"], labels: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "b"]:
+    """AUROC of each row by the ranks of its positives."""
+    positives = int((labels == 1).sum())
+    total = stats.rankdata(scores, axis=1)[:, labels == 1].sum(axis=1)
+    return (total - positives * (positives + 1) / 2) / (positives * (len(labels) - positives))

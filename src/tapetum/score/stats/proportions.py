@@ -34,12 +34,25 @@ def wilson_interval(hits: int, trials: int, *, level: float = 0.95) -> Interval:
     _check(hits, trials, level)
     if trials == 0:
         return Interval(math.nan, math.nan, math.nan, method, level)
-    z, share = float(special.ndtri((1 + level) / 2)), hits / trials
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    share = hits / trials
+    centre, half = wilson_centre(share, trials, level)
     # rounding alone would leave 1e-17 where the bound is exactly 0 or 1
     low = 0.0 if hits == 0 else centre - half
     return Interval(share, low, 1.0 if hits == trials else centre + half, method, level)
+
+
+def wilson_centre(share: float, trials: float, level: float) -> tuple[float, float]:
+    """Centre and half-width of Wilson's interval.
+
+    Args:
+        share: of the trials, 0..1.
+        trials: above 0; a fraction where an effective number is meant.
+        level: 0..1.
+    """
+    z = float(special.ndtri((1 + level) / 2))
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return centre, half
 
 
 def clopper_pearson_interval(hits: int, trials: int, *, level: float = 0.95) -> Interval:
