@@ -18,7 +18,7 @@ from scipy import special
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Interval
 from tapetum.score.inputs import finite_scores, known_labels, same_length
-from tapetum.score.stats.bounds import Clusters, PairedDifference, check_level
+from tapetum.score.stats.bounds import ROUNDING, Clusters, PairedDifference, check_level
 from tapetum.score.stats.clustered import obuchowski_covariance
 from tapetum.score.stats.delong import delong_covariance
 from tapetum.score.stats.draws import auroc_draws, jackknife_weights
@@ -208,7 +208,7 @@ def _noise(
         return variances.error - variances.same_reader + (readers - 1) * shared, math.inf
     interaction = _mean_squares(values)[1]
     noise = interaction if generalise == "readers" else interaction + readers * shared
-    if not interaction > 0:  # no reader differs from the others: only cases vary
+    if not interaction > ROUNDING * noise:  # no reader differs from the others: only cases vary
         return noise, math.inf if noise > 0 else math.nan
     return noise, (treatments - 1) * (readers - 1) * noise**2 / interaction**2
 
@@ -240,7 +240,7 @@ def _mean(
         between = float(values.var(ddof=1))
         whole = between + (readers * max(shared, 0.0) if generalise == "readers and cases" else 0.0)
         variance, freedom = whole / readers, math.nan
-        if between > 0:
+        if between > ROUNDING * whole:
             freedom = (readers - 1) * whole**2 / between**2
         elif whole > 0:
             freedom = math.inf  # the readers agree to the last digit: only cases vary

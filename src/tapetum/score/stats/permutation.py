@@ -151,7 +151,7 @@ def _exchanges(patients: int, draws: int, rng: np.random.Generator) -> tuple[Boo
     if draws < 1:
         raise UsageError(f"{draws} draws", "at least one")
     if patients <= 30 and 2**patients <= draws:
-        return np.array(list(itertools.product([False, True], repeat=patients)), bool).reshape(-1, patients), True
+        return np.array(list(itertools.product([False, True], repeat=patients)), bool).reshape(2**patients, patients), True
     return rng.random((draws, patients)) < 0.5, False
 
 

@@ -13,6 +13,7 @@ from tapetum.core.types import Interval
 from tapetum.score.inputs import finite_scores, known_labels, same_length
 from tapetum.score.ranking import rank
 from tapetum.score.stats.bounds import (
+    ROUNDING,
     Bounds,
     Clusters,
     PairedDifference,
@@ -163,7 +164,7 @@ def split_variance(
     whole = between + number * max(shared, 0.0)
     bounds = (math.nan, math.nan)
     if whole > 0:
-        freedom = (number - 1) * (whole / between) ** 2 if between > 0 else math.inf
+        freedom = (number - 1) * (whole / between) ** 2 if between > ROUNDING * whole else math.inf
         half = quantile((1 + level) / 2, freedom) * math.sqrt(whole / number)
         bounds, method = (mean - half, mean + half), f"{method}, df {freedom:.1f}"
     return RunVariances(
