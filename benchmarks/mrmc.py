@@ -25,6 +25,7 @@ def study() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     patients = np.repeat(np.arange(CASES // 2), 2)
     skill = 1.2 + 0.2 * np.arange(2)[:, None] + 0.2 * rng.normal(size=READERS) + 0.05 * rng.normal(size=(2, READERS))
     seen = 0.5 * rng.normal(size=CASES // 2)[patients] + 0.5 * rng.normal(size=CASES)
+    seen = seen + 0.4 * rng.normal(size=(2, 1, CASES))
     ratings = skill[:, :, None] * labels + seen + rng.normal(size=(2, READERS, CASES))
     return np.round(ratings, 1), labels, patients
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tapetum.core.errors import DataError, UsageError
+from tapetum.score.stats import mean_interval
 from tapetum.score.stats.clustered import (
     auroc_influence,
     obuchowski_covariance,
@@ -15,6 +16,7 @@ from tapetum.score.stats.clustered import (
     obuchowski_paired,
 )
 from tapetum.score.stats.delong import delong_covariance, delong_interval, delong_paired
+from tapetum.score.stats.proportions import clustered_wilson_interval, wilson_interval
 
 
 def clinic(patients=50, seed=0, shared=0.7):
@@ -135,3 +137,53 @@ def test_refusals():
         obuchowski_covariance(scores * np.nan, labels, who)
     with pytest.raises(UsageError, match="level"):
         obuchowski_interval(scores[:, 0], labels, who, level=95)
+
+
+# --- shares ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_share_with_one_image_per_patient_is_wilson_but_for_one_patient():
+    hits = np.array([1.0] * 30 + [0.0] * 10)
+    found, plain = clustered_wilson_interval(hits, range(40)), wilson_interval(30, 40)
+    # 40 / 39 of the variance: 39 trials
+    assert "worth 39.0" in found.method
+    assert found.low == pytest.approx(plain.low, abs=0.003)
+    assert found.high == pytest.approx(plain.high, abs=0.003)
+
+
+def test_eyes_that_agree_count_once_and_eyes_that_never_agree_do_not_count_more_than_images():
+    hits = np.array([1.0] * 30 + [0.0] * 10)
+    once = clustered_wilson_interval(hits, range(40))
+    twice = clustered_wilson_interval(np.tile(hits, 2), np.tile(np.arange(40), 2))
+    assert (twice.low, twice.high) == pytest.approx((once.low, once.high))
+    opposed = clustered_wilson_interval(np.tile([1.0, 0.0], 20), np.repeat(np.arange(20), 2))
+    expected = wilson_interval(20, 40)
+    assert (opposed.low, opposed.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_all_hits_leave_room_for_doubt_where_the_bootstrap_leaves_none():
+    who = np.repeat(np.arange(10), 2)
+    found = clustered_wilson_interval(np.ones(20), who)
+    assert (found.low, found.high) == pytest.approx((wilson_interval(10, 10).low, 1))
+    assert clustered_wilson_interval(np.zeros(20), who).low == 0
+    assert mean_interval(np.ones(20), who, rng=np.random.default_rng(0)).low == 1
+    assert math.isnan(clustered_wilson_interval(np.full(3, np.nan), [1, 2, 3]).estimate)
+    assert clustered_wilson_interval(np.array([1.0, 0.0]), ["a", "a"]).high > 0.9
+    with pytest.raises(DataError, match="clusters"):
+        clustered_wilson_interval(np.ones(3), [1])
+    with pytest.raises(UsageError, match="level"):
+        clustered_wilson_interval(np.ones(2), [1, 2], level=0)
+
+
+def test_a_share_near_one_is_covered():
+    rng = np.random.default_rng(0)
+    held = {"wilson": 0, "naive": 0}
+    for _ in range(1000):
+        skill = rng.beta(9, 1, size=60)  # mean .9, related within a patient
+        hits = (rng.random(180) < np.repeat(skill, 3)).astype(float)
+        found = clustered_wilson_interval(hits, np.repeat(np.arange(60), 3))
+        held["wilson"] += found.low <= 0.9 <= found.high
+        naive = wilson_interval(int(hits.sum()), 180)
+        held["naive"] += naive.low <= 0.9 <= naive.high
+    assert 0.93 < held["wilson"] / 1000 < 0.97
+    assert held["naive"] < held["wilson"]

@@ -50,6 +50,6 @@ def benjamini_hochberg(p_values: Float[np.ndarray, "m"]) -> Float64[np.ndarray, 
     adjusted = np.full(len(p_values), np.nan)
     known = np.flatnonzero(~np.isnan(p_values))
     order = known[np.argsort(p_values[known], kind="stable")[::-1]]
-    steps = p_values[order] * len(order) / np.arange(len(order), 0, -1)
+    steps = p_values[order] * (len(order) / np.arange(len(order), 0, -1))
     adjusted[order] = np.minimum(np.minimum.accumulate(steps), 1) if len(order) else steps
     return adjusted

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -93,9 +93,12 @@ def paired_mean_permutation(
         return math.nan
     sums = np.bincount(cluster_codes(np.asarray(clusters)[known]), weights=apart[known])
     sums = sums[np.abs(sums) > ROUNDING]  # exchanging equals changes nothing
-    signs, listed = _exchanges(len(sums), draws, rng)
-    reached = np.abs(np.where(signs, -sums, sums).sum(axis=1)) >= abs(sums.sum()) - ROUNDING * max(1, len(sums))
-    return float(reached.mean()) if listed else float((1 + reached.sum()) / (1 + draws))
+    bar = abs(sums.sum()) - ROUNDING * max(1, len(sums))
+
+    def reached(exchanged: Bool[np.ndarray, "b c"]) -> int:
+        return int((np.abs(np.where(exchanged, -sums, sums).sum(axis=1)) >= bar).sum())
+
+    return _p_value(reached, len(sums), draws, rng)
 
 
 def paired_auroc_permutation(
@@ -137,22 +140,27 @@ def paired_auroc_permutation(
     observed = abs(rank(a, truth).auroc - rank(b, truth).auroc)
     if math.isnan(observed):
         return math.nan
-    exchanged, listed = _exchanges(int(codes.max()) + 1, draws, rng)
-    reached = 0
-    for start in range(0, len(exchanged), BLOCK):
-        swap = exchanged[start : start + BLOCK][:, codes]
+
+    def reached(exchanged: Bool[np.ndarray, "b c"]) -> int:
+        swap = exchanged[:, codes]
         apart = _aurocs(np.where(swap, b, a), truth) - _aurocs(np.where(swap, a, b), truth)
-        reached += int((np.abs(apart) >= observed - ROUNDING).sum())
-    return reached / len(exchanged) if listed else (1 + reached) / (1 + draws)
+        return int((np.abs(apart) >= observed - ROUNDING).sum())
+
+    return _p_value(reached, int(codes.max()) + 1, draws, rng)
 
 
-def _exchanges(patients: int, draws: int, rng: np.random.Generator) -> tuple[Bool[np.ndarray, "b c"], bool]:
-    """Who is exchanged in each row, and whether that is every possible row."""
+def _p_value(
+    reached: Callable[[Bool[np.ndarray, "b c"]], int], patients: int, draws: int, rng: np.random.Generator
+) -> float:
+    """The share of exchanges that reach what was observed: of all of them, or of random ones and the observed one."""
     if draws < 1:
         raise UsageError(f"{draws} draws", "at least one")
     if patients <= 30 and 2**patients <= draws:
-        return np.array(list(itertools.product([False, True], repeat=patients)), bool).reshape(2**patients, patients), True
-    return rng.random((draws, patients)) < 0.5, False
+        places = np.arange(2**patients)[:, None] >> np.arange(patients)
+        blocks = range(0, len(places), BLOCK)
+        return sum(reached(places[start : start + BLOCK] % 2 == 1) for start in blocks) / len(places)
+    sizes = (min(BLOCK, draws - start) for start in range(0, draws, BLOCK))
+    return (1 + sum(reached(rng.random((size, patients)) < 0.5) for size in sizes)) / (1 + draws)
 
 
 def _aurocs(scores: Float64[np.ndarray, "b n"], labels: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "b"]:

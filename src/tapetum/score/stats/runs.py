@@ -140,8 +140,8 @@ def split_variance(
         level: 0..1.
 
     Returns:
-        Parts below 0, which chance may give, are 0. With one run, `runs`, `total` and the bounds are NaN, `patients`
-        is NaN, too, and `interaction` holds the variance over patients that cannot be split.
+        Parts below 0, which chance may give, are 0. With one run nothing can be split: all parts and the
+        bounds are NaN.
 
     Raises:
         DataError: shapes that do not fit.
@@ -158,7 +158,7 @@ def split_variance(
     method = f"{number} runs, patients and runs drawn"
     if number < 2:
         nothing = Interval(mean, math.nan, math.nan, f"{method}: one run says nothing of runs", level)
-        return RunVariances(nothing, math.nan, math.nan, error, math.nan, number)
+        return RunVariances(nothing, math.nan, math.nan, math.nan, math.nan, number)
     shared = (float(covariance.sum()) - number * error) / (number * (number - 1))
     between = float(np.var(estimates, ddof=1))
     whole = between + number * max(shared, 0.0)
