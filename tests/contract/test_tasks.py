@@ -25,7 +25,7 @@ SPECS = [
     "hierarchical(epochs=15, batch=32)",
     "multi_granular(epochs=15, batch=40, dim=32, count=8)",
     "patch_concept(epochs=15, batch=40, dim=32)",
-    "refiner(epochs=12, batch=40, dim=32, width=16, start='ridge')",
+    "refiner(epochs=12, batch=40, dim=32, width=16, start='ridge', sees='places', warm_up=4)",
     "hierarchy_graph(epochs=15, batch=40, dim=32)",
 ]
 each_spec = pytest.mark.parametrize("spec", SPECS)
@@ -190,6 +190,7 @@ def test_equal_texts_are_refused():
         "refiner(words=2)",
         "refiner(width=10)",
         "refiner(negatives='same')",
+        "refiner(sees='')",
         "hierarchy_graph(layers=0)",
         "hierarchy_graph(images=-1)",
         "hierarchy_graph(finest=0)",
@@ -210,4 +211,4 @@ def test_a_tree_is_needed_where_it_is_learned():
 
 @each_spec
 def test_what_a_task_needs_is_told_before_the_pairs_are_made(spec):
-    assert set(TASKS.member(spec.partition("(")[0]).NEEDS) <= {"names", "space", "groups", "tokens"}
+    assert set(TASKS.build(spec).NEEDS) <= {"names", "space", "groups", "tokens"}

@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family
+from tapetum.learn.aligner.gradient import train_aligner
 from tapetum.learn.aligner.objective import AlignmentLoss
 from tapetum.learn.aligner.starting import Start
 from tapetum.learn.granular.levels import ConceptLoss, PieceLoss, PrototypeLoss
@@ -334,7 +335,7 @@ def shuffled(seed=0):
     [
         "multi_granular(epochs=6, batch=40, dim=32, count=8)",
         "patch_concept(epochs=6, batch=40, dim=32)",
-        "refiner(epochs=2, batch=80, dim=32, width=16)",
+        "refiner(epochs=2, warm_up=2, batch=80, dim=32, width=16)",
         "hierarchy_graph(epochs=6, batch=40, dim=32)",
     ],
 )
@@ -379,9 +380,56 @@ def test_wrong_weights_and_options_are_refused():
         PieceLoss(local).on(pairs(), np.random.default_rng(0))
     with pytest.raises(UsageError, match="tree of findings"):
         ConceptLoss(local).on(pairs(local=True), np.random.default_rng(0))
-    for task in ("multi_granular", "patch_concept", "refiner"):
+    for task in ("multi_granular", "patch_concept", "refiner(sees='places')"):
         with pytest.raises(UsageError, match="without local features"):
             TASKS.build(task).fit(pairs(tree=True), np.random.default_rng(0))
+
+
+# --- what the words of a report look at, and when --------------------------------------------------------------------
+
+READS = "refiner(epochs=2, warm_up={}, batch=80, dim=8, width=8, held_out={}, sees={!r})"
+
+
+def refined(warm_up=0, sees="image", held_out=0, given=None):
+    task = TASKS.build(READS.format(warm_up, held_out, sees))
+    return task, task.fit(given or pairs(tree=True, local=True), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("sees", ["image", "places"])
+def test_words_look_at_the_whole_image_or_at_its_places_too(sees):
+    given = pairs(tree=True, local=True)
+    turned = dataclasses.replace(given, tokens=given.tokens.rows(np.arange(len(given.texts))[::-1]))
+    (task, own), (_, other) = (refined(sees=sees, given=of) for of in (given, turned))
+    assert (("tokens",) if sees == "places" else ()) == task.NEEDS
+    assert torch.equal(own.aligner.image_weight, other.aligner.image_weight) == (sees == "image")
+
+
+def test_the_aligner_stands_still_while_the_decoder_learns_to_read(monkeypatch):
+    calls = []
+
+    def spy(aligner, pairs, loss, settings, rng, **others):
+        before = {name: p.detach().clone() for name, p in aligner.named_parameters()}
+        fitted = train_aligner(aligner, pairs, loss, settings, rng, **others)
+        changed = [name for name, p in aligner.named_parameters() if not torch.equal(p, before[name])]
+        calls.append((settings.epochs, set(changed), fitted.log))
+        return fitted
+
+    monkeypatch.setattr("tapetum.learn.tasks.refiner.train_aligner", spy)
+    _, fitted = refined(warm_up=3, held_out=0.2)
+    (alone, still, first), (together, moved, second) = calls
+    assert (alone, together) == (3, 2)
+    assert still <= {"logit_log_scale", "logit_bias"}  # they are set, not learned
+    assert {"image_weight", "text_weight"} <= moved
+    # what has been learned is not lost, and the same patients stay held out: their loss goes on where it had stopped
+    assert abs(second["held_loss"][0] - first["held_loss"][-1]) < 0.5 * (first["held_loss"][0] - first["held_loss"][-1])
+    assert second["held_chance"] == pytest.approx(first["held_chance"])
+    assert all(p.requires_grad for p in fitted.aligner.parameters())
+
+
+@pytest.mark.parametrize("wrong", ["sees='both'", "warm_up=-1"])
+def test_what_cannot_be_looked_at_is_refused(wrong):
+    with pytest.raises(UsageError, match=wrong.partition("=")[0]):
+        TASKS.build(f"refiner({wrong})")
 
 
 # --- pieces of texts -------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_pooled_rows_have_no_tokens(toy_archive, toy_embeddings, ids):
     [
         "multi_granular(epochs=8, dim=16, count=4)",
         "patch_concept(epochs=8, dim=16)",
-        "refiner(epochs=2, dim=16, width=8)",
+        "refiner(epochs=2, warm_up=1, dim=16, width=8)",
         "hierarchy_graph(epochs=8, dim=16)",
     ],
 )

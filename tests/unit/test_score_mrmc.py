@@ -161,6 +161,8 @@ def test_refusals():
         mrmc_auroc(ratings[0], labels)
     with pytest.raises(DataError, match="one for each row"):
         mrmc_auroc(ratings, labels[1:])
+    with pytest.raises(DataError, match="clusters"):
+        mrmc_auroc(ratings, labels, clusters=["a"])
     with pytest.raises(UsageError, match="cannot stand for others"):
         mrmc_auroc(ratings[:, :1], labels)
     with pytest.raises(UsageError, match="readers and cases"):

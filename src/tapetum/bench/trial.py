@@ -234,7 +234,9 @@ def count_reading(archive: Archive, split: str, what: str) -> int:
     """Write down beside the archive that a split was tested on.
 
     Args:
-        archive: the tested one. split: of it; `all` = as a whole. what: digest of how, or its name.
+        archive: the tested one.
+        split: of it; `all` = as a whole.
+        what: digest of how, or its name.
 
     Returns:
         How often it has now been read, this time included.

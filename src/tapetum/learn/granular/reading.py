@@ -24,22 +24,29 @@ from tapetum.nets.pieces import END, MASK, PAD, START, word_pieces
 
 @dataclass(frozen=True)
 class Reader:
-    """A decoder, the words of all rows and the tokens of their images: what the terms share.
+    """A decoder, the words of all rows and what they may look at: what the terms share.
 
     Args:
         decoder: trained with the aligner, then left behind.
         ids: words of every row. vocabulary: what they stand for.
-        local: the tokens.
+        local: the tokens of the images; None = the words see each image as a whole only.
     """
 
     decoder: ReportDecoder
     ids: Int[Tensor, "n l"]
     vocabulary: tuple[str, ...]
-    local: LocalSpace
+    local: LocalSpace | None
 
     @staticmethod
     def of(
-        pairs: Pairs, local: LocalSpace, dim: int, rng: np.random.Generator, *, width: int, layers: int, most: int
+        pairs: Pairs,
+        local: LocalSpace | None,
+        dim: int,
+        rng: np.random.Generator,
+        *,
+        width: int,
+        layers: int,
+        most: int,
     ) -> Reader:
         """A new decoder for the first wording of these pairs' texts.
 
@@ -56,8 +63,9 @@ class Reader:
         return Reader(decoder, torch.from_numpy(ids), vocabulary, local)
 
     def seen(self, aligner: Aligner, image: Float[Tensor, "b e"], rows: Int[np.ndarray, "b"]) -> Float[Tensor, "b m e"]:
-        """What the words may look at: the image as a whole, then its places."""
-        return torch.cat([image[:, None], self.local(aligner, rows)], 1)
+        """What the words may look at: the image as a whole, then its places if they are seen."""
+        whole = image[:, None]
+        return whole if self.local is None else torch.cat([whole, self.local(aligner, rows)], 1)
 
 
 class _Reading:

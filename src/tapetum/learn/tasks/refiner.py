@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
+from tapetum.core.errors import UsageError
 from tapetum.learn.aligner.gradient import train_aligner
 from tapetum.learn.aligner.objective import AlignmentLoss, Trains
 from tapetum.learn.aligner.starting import Start
@@ -16,6 +20,7 @@ from tapetum.learn.granular.weighted import Weighted
 from tapetum.learn.pairing.pairs import Fitted, Pairs
 from tapetum.learn.training.loop import LoopSettings
 from tapetum.learn.training.runlog import UNWATCHED, Watch
+from tapetum.nets import Aligner
 
 __all__ = ["Refiner"]
 
@@ -29,7 +34,11 @@ class Refiner:
             words and of the next word; 0 leaves a term out altogether.
         hidden: share of the words that are hidden. words: most word pieces of a text.
         width, layers: of the decoder, which is left behind after training; width a multiple of 4.
-        rank: main directions in which tokens are kept, per encoder; 0 = all.
+        sees: `image` = the words look at what the aligner makes of the whole image, which is what is kept and refined;
+            `places` = at its tokens too, most of what they look at being thrown away then.
+        warm_up: epochs in which the decoder alone learns to read, the aligner standing still; 0 = none. A decoder that
+            cannot read yet has nothing to teach.
+        rank: main directions in which tokens are kept, per encoder; 0 = all. Of `places` only.
         negatives: member of `learn/matching`: texts that it matches are no wrong texts.
         start: `ridge` = the closed form, refined; `random`, as in `contrastive`.
         matching, sampler, dim, power, shrinkage, held_out, epochs, batch, learning_rate, weight_decay: as in
@@ -37,10 +46,11 @@ class Refiner:
 
     Source: after Fecso et al. (RetFiner), 2025, arXiv 2506.22149: contrast, matching, masked and generative
     modelling together. Differs: towers frozen, what is refined is the aligner; a decoder of our own from random
-    weights with a vocabulary of the training reports; texts with the same findings are no negatives.
+    weights with a vocabulary of the training reports, which reads alone for a while first; texts with the same
+    findings are no negatives.
     """
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("tokens",)
+    NEEDS: ClassVar[tuple[str, ...]] = ()
 
     contrast: float = 1.0
     match: float = 1.0
@@ -50,6 +60,8 @@ class Refiner:
     words: int = 48
     width: int = 32
     layers: int = 1
+    sees: str = "image"
+    warm_up: int = 20
     rank: int = 128
     negatives: str = "category"
     matching: str = "same_text"
@@ -64,27 +76,51 @@ class Refiner:
     learning_rate: float = 1e-3
     weight_decay: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.sees not in ("image", "places"):
+            raise UsageError(f"sees={self.sees!r}", "image | places", "refiner(sees='image')")
+        if self.warm_up < 0:
+            raise UsageError(f"warm_up={self.warm_up}", "a number of epochs, 0 or more", "refiner(warm_up=20)")
+        if self._places:  # on this instance: no other way to see asks for tokens
+            object.__setattr__(self, "NEEDS", ("tokens",))
+
+    @property
+    def _reads(self) -> bool:
+        """Whether any term has to do with words."""
+        return any((self.match, self.masked, self.causal))
+
+    @property
+    def _places(self) -> bool:
+        return self.sees == "places"
+
     def fit(self, pairs: Pairs, rng: np.random.Generator, watch: Watch = UNWATCHED) -> Fitted:
         """Train; the log holds both losses per epoch and what chance is.
 
         Raises:
-            UsageError: pairs without tokens, where a term on words has a weight; hidden=0 with a weight of `masked`.
+            UsageError: pairs without tokens, where places are seen; hidden=0 with a weight of `masked`.
         """
         aligner = Start(self.start, self.dim, self.power, self.shrinkage).aligner(pairs, rng)
+        loss = self._loss(pairs, aligner, rng)
+        settings = LoopSettings(self.epochs, self.batch, self.learning_rate, self.weight_decay)
+        train = partial(train_aligner, held_out=self.held_out, sampler=self.sampler, watch=watch)
+        if self.warm_up and self._reads:
+            alone = dataclasses.replace(settings, epochs=self.warm_up)
+            aligner.requires_grad_(requires_grad=False)
+            # a copy of the generator draws the same held-out patients: the decoder must not have read their reports
+            train(aligner, pairs, loss, alone, copy.deepcopy(rng))
+            aligner.requires_grad_(requires_grad=True)
+        return train(aligner, pairs, loss, settings, rng)
+
+    def _loss(self, pairs: Pairs, aligner: Aligner, rng: np.random.Generator) -> Weighted:
+        """The sum of what has a weight; its terms share one new decoder."""
         terms: dict[str, tuple[float, Trains]] = {"contrast": (self.contrast, AlignmentLoss("clip", self.matching))}
-        weights = {"match": self.match, "masked": self.masked, "causal": self.causal}
-        if any(weights.values()):
-            local = LocalSpace(pairs, aligner, rank=self.rank, rng=rng)
+        if self._reads:
+            local = LocalSpace(pairs, aligner, rank=self.rank, rng=rng) if self._places else None
             across = int(aligner.image_weight.shape[1])
             reader = Reader.of(pairs, local, across, rng, width=self.width, layers=self.layers, most=self.words)
-            losses = {
-                "match": MatchLoss(reader, self.negatives),
-                "masked": WordsLoss.hiding(reader, self.hidden),
-                "causal": WordsLoss(reader),
+            terms |= {
+                "match": (self.match, MatchLoss(reader, self.negatives)),
+                "masked": (self.masked, WordsLoss.hiding(reader, self.hidden)),
+                "causal": (self.causal, WordsLoss(reader)),
             }
-            terms |= {name: (weight, losses[name]) for name, weight in weights.items()}
-        loss = Weighted.of(terms)
-        settings = LoopSettings(self.epochs, self.batch, self.learning_rate, self.weight_decay)
-        return train_aligner(
-            aligner, pairs, loss, settings, rng, held_out=self.held_out, sampler=self.sampler, watch=watch
-        )
+        return Weighted.of(terms)

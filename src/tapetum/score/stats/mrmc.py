@@ -105,6 +105,7 @@ def mrmc_auroc(
         raise UsageError(f"covariance={covariance!r}", "closed form or jackknife")
     treatments, readers, cases = ratings.shape
     same_length(cases, len(labels))
+    same_length(cases, cases if clusters is None else len(clusters), "clusters")
     scores, truth = finite_scores(ratings.reshape(-1, cases).T), known_labels(labels)
     known = ~np.isnan(truth)
     scores, truth = scores[known], truth[known]
