@@ -2,64 +2,40 @@
 
 python recipes/mechanisms/token_objectives.py
 
-Rendered eyes with exact masks: some teach by the names of what they show, or by reports, others are tested on what is
-there, and on where it is. Every option that is not named stands at its default. The scene of several signs in each eye
-seen in fine patches, and how reports are worded and read there, were chosen on the eyes of the seeds 105 and 106; those
-of the seeds here are measured.
+Rendered eyes with exact masks: some teach by the names of what they show, others are tested on what is there, and on
+where it is. Every option that is not named stands at its default. The scene of several signs in each eye seen in fine
+patches was chosen on the eyes of the seeds 105 and 106; those of the seeds here are measured.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from grounds.eyes import SIGNS, rendered
 
 from tapetum.core.registry import Family
-from tapetum.core.types import Interval, Laterality
+from tapetum.core.types import Interval
 from tapetum.knowledge import Pack, load_pack
-from tapetum.learn.aligner.gradient import train_aligner
-from tapetum.learn.aligner.objective import AlignmentLoss, Trains
-from tapetum.learn.aligner.starting import Start
 from tapetum.learn.features.embedder import Embedder
-from tapetum.learn.granular.local import LocalSpace
-from tapetum.learn.granular.reading import MatchLoss, Reader, WordsLoss, mean_of_words
-from tapetum.learn.granular.weighted import Weighted
 from tapetum.learn.model import Model, prompt_vectors
 from tapetum.learn.pairing.pairs import Pairs
 from tapetum.learn.pairing.texts import encode_groups
 from tapetum.learn.pairing.tokens import Tokens
 from tapetum.learn.pairing.tree import tree_of
 from tapetum.learn.pairing.words import encode_words
-from tapetum.learn.training.loop import LoopSettings
 from tapetum.nets import Aligner
-from tapetum.nets.pieces import MASK, PAD, word_pieces
-from tapetum.phantom import EyeSpec, RenderedEye, render_eye
-from tapetum.phantom.phrases import NAMES, PRESENT
+from tapetum.phantom import RenderedEye
 from tapetum.score.stats import mean_interval, paired_runs_difference, runs_auroc_interval
 
-SIGNS = (
-    "hard_exudate", "cotton_wool_spot", "flame_haemorrhage", "choroidal_naevus", "chorioretinal_atrophy",
-    "myelinated_nerve_fibres", "branch_retinal_vein_occlusion", "laser_scar",
-)  # fmt: skip
 TAUGHT, TESTED, LEAST, RUNS, DRAWS, SEED = 200, 140, 0.02, 2, 200, 5
 SMALL = "epochs=20, batch=64, start='ridge'"  # the start was chosen on other eyes than these
-MOST, LABELLED = 96, 40  # word pieces of a report; tested eyes that a linear probe learns from instead
-READING: dict[str, Any] = {"epochs": 20, "batch": 16, "learning_rate": 3e-3, "weight_decay": 0.05}
-LARGER: dict[str, Any] = {"batch": 32}
-NEUTRAL = (
-    "The media are clear.", "The patient was comfortable throughout.", "Findings were explained to the patient.",
-    "Both pupils were dilated before the photographs.", "Follow-up as discussed in clinic.",
-    "Image quality is adequate.", "The photograph is centred on the macula.", "Seen together with earlier photographs.",
-    "No change of treatment is advised today.", "The next visit is in six months.",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,7 +122,8 @@ class Ground:
 def ground(scene: Scene) -> Ground:
     """Render the eyes and embed their patches."""
     pack, embedder = load_pack("fundus"), Embedder(scene.encoder, threads=1, backend="torch")
-    taught, tested = (_eyes(n, scene, seed) for n, seed in ((TAUGHT, scene.seed), (TESTED, scene.seed + 1)))
+    numbers = ((TAUGHT, scene.seed), (TESTED, scene.seed + 1))
+    taught, tested = (rendered(count, scene.size, scene.often, seed) for count, seed in numbers)
     tokens, held = (np.concatenate([embedder.tokens([e.image])[0].tokens for _, e in of]) for of in (taught, tested))
     grid = embedder.runners[0].spec.grid
     places: dict[tuple[int, int], np.ndarray] = {}
@@ -159,19 +136,6 @@ def ground(scene: Scene) -> Ground:
     truth = np.array([[sign in signs for sign in SIGNS] for signs, _ in tested], dtype=np.float64)
     shown = [signs for signs, _ in taught], [signs for signs, _ in tested]
     return Ground(scene, _pairs(taught, tokens, grid, pack), held.mean(1), held, truth, places, pack, shown)
-
-
-def _eyes(count: int, scene: Scene, seed: int) -> list[tuple[tuple[str, ...], RenderedEye]]:
-    rng = np.random.default_rng(seed)
-    found: list[tuple[tuple[str, ...], RenderedEye]] = []
-    for i in range(count):
-        signs = {sign: float(rng.uniform(0.6, 1.0)) for sign in SIGNS if rng.random() < scene.often}
-        side = Laterality.RIGHT if rng.random() < 0.5 else Laterality.LEFT
-        eye = render_eye(
-            EyeSpec(side, seed * 100_000 + i, signs), size=scene.size, rng=np.random.default_rng([seed, i])
-        )
-        found.append((tuple(signs), eye))
-    return found
 
 
 def _pairs(
@@ -207,13 +171,13 @@ def measure() -> str:
     made = time.process_time() - start
     lines = [
         "### Objectives on places, pieces, words and the tree", "",
-        f"PHANTOM: {TAUGHT} rendered eyes teach by the names of the signs that they show, or by reports, {TESTED} "
+        f"PHANTOM: {TAUGHT} rendered eyes teach by the names of the signs that they show, {TESTED} "
         "others are tested by name on what is there and on where: the truth of a place is the exact mask. The tower, "
         f"`efficientnet_lite(pools=('avg',), stages='final')`, is frozen; two linear maps, {RUNS} runs, all tasks from "
         "the solution of `ridge`; 95 % intervals over "
         "eyes, for AUROC over runs too; one that holds 0 shows no difference. Of the scene with several signs in each "
         "eye the seeds 105 and 106 were used to choose it; these eyes are others, measured once.", "",
-        *_places(few), *_pieces(several), *_reading(several), *_tree(few, several),
+        *_places(few), *_pieces(several), *_tree(few, several),
     ]  # fmt: skip
     took = time.process_time() - start
     return "\n".join(
@@ -295,173 +259,6 @@ def _of_tokens(at: Ground, rows: dict[str, list[Aligner]]) -> str:
         f"{_verdict_of(best)} in the best patch, {_signed(best)}, {_verdict_of(shared)} in the overlap, "
         f"{_signed(shared)}, and {_verdict_of(named)} by name, {_signed(named)}, against the same without it."
     )
-
-
-@dataclass(frozen=True)
-class Read:
-    """Eyes with reports in sentences.
-
-    Attributes:
-        pairs: of image and report.
-        wrong: each report with one sign that is there replaced by one that is not; the same where no sign is there.
-    """
-
-    pairs: Pairs
-    wrong: tuple[str, ...]
-
-    @property
-    def told_apart(self) -> np.ndarray:
-        """Whose two reports differ."""
-        return np.array([a != b for a, b in zip(self.pairs.texts, self.wrong, strict=True)])
-
-
-def _reading(at: Ground) -> list[str]:
-    """What reading reports adds: names, features for a probe, and telling a report from one with another sign."""
-    taught, tested = _reports(at, 0), _reports(at, 1)
-    refined, reader = _read(taught, READING, reads=True)
-    bases = {of["batch"]: _read(taught, of, reads=False)[0] for of in (READING, READING | LARGER)}
-    who, rng = np.flatnonzero(tested.told_apart), np.random.default_rng(SEED)
-    *preferred, own, other = _by_reader(refined, reader, tested, rng.permutation(TESTED))
-    logits, blind = (p[who] for p in preferred)
-    asked = at.scored([refined], at.features), _probed(at, refined), _prefers(refined, tested)[who]
-    rows, said = list[str](), list[str]()
-    for batch, base in bases.items():
-        named, probed, right = at.scored([base], at.features), _probed(at, base), _prefers(base, tested)[who]
-        gains = _interval(at, asked[0], named), _later(at, asked[1], probed), _over(asked[2] - right, who)
-        rows.append(
-            f"| `contrastive`, batch={batch} | {_level(at, named)} | {_signed(gains[0])} | {_rest(at, probed)} | "
-            f"{_signed(gains[1])} | {_mean(right, who)} | {_signed(gains[2])} |"
-        )
-        said.append(
-            f"against batch={batch} {_verdict_of(gains[0])} by name, {_verdict_of(gains[1])} for the probe and "
-            f"{_verdict_of(gains[2])} in finding the right report"
-        )
-    frozen, looks = _probed(at, None), _over(other - own, at.who)
-    told = ", ".join(f"{k}={v:g}" for k, v in READING.items())
-    return [
-        "**Reading.** The same eyes teach by reports in sentences: each affirms the signs that are there, denies none "
-        "and says one more thing that is no finding, in any order. A decoder reads them beside the images while the "
-        f"aligner is trained ({told}; `refiner` is put together here from its own parts, so that its decoder can be "
-        "asked). On the eyes of choice, batches of 16 and of 32 were tried for both tasks: `refiner` was better with "
-        "16, the baseline with 32, and stands here with both. *Probe*: logistic regression on what the aligner makes "
-        f"of the images of {LABELLED} labelled eyes, tested on {TESTED - LABELLED} others. *Right report*: how often "
-        "an eye's own report is preferred, by cosine, to the same with one sign replaced by one that is not there "
-        f"(half by chance; {len(who)} eyes with a sign). One run.", "",
-        "| task | AUROC by name | `refiner` − it | probe | `refiner` − it | right report | `refiner` − it |",
-        "|---|---|---|---|---|---|---|",
-        f"| frozen features | | | {_rest(at, frozen)} | {_signed(_later(at, asked[1], frozen))} | | |",
-        *rows,
-        f"| `refiner`, batch={READING['batch']} | {_level(at, asked[0])} | | {_rest(at, asked[1])} | | "
-        f"{_mean(asked[2], who)} | |", "",
-        f"Reading {'; '.join(said)}. Asked itself, the decoder's match prefers the right report {_mean(logits, who)}, "
-        f"with another eye's image (control) {_mean(blind, who)}, difference {_signed(_over(logits - blind, who))}. "
-        "Its next word, cross-entropy in nats with another eye's image − with its own: "
-        f"{_signed(looks)}: the decoder {'looks' if looks.low > 0 else 'does not look'} at the image.", "",
-    ]  # fmt: skip
-
-
-def _rest(at: Ground, a: np.ndarray) -> str:
-    """AUROC of the tested eyes that no probe learned from."""
-    return str(
-        runs_auroc_interval(a, at.truth[LABELLED:], at.who[LABELLED:], rng=np.random.default_rng(0), draws=DRAWS)
-    )
-
-
-def _later(at: Ground, a: np.ndarray, b: np.ndarray) -> Interval:
-    """The same, of a minus that of b."""
-    truth, who = at.truth[LABELLED:], at.who[LABELLED:]
-    return paired_runs_difference(a, b, truth, who, rng=np.random.default_rng(0), draws=DRAWS).interval
-
-
-def _probed(at: Ground, aligner: Aligner | None) -> np.ndarray:
-    """Log odds of the tested eyes without labels, from a probe on those with."""
-    found = at.features.astype(np.float64)
-    if aligner is not None:
-        with torch.no_grad():
-            found = aligner.encode_image(torch.from_numpy(at.features)).numpy().astype(np.float64)
-    adapter = Family("tapetum.learn.adapters").build("logistic" if aligner is None else "logistic(power=1.0)")
-    return np.asarray(adapter.fit(found[:LABELLED], at.truth[:LABELLED])(found[LABELLED:]))[None]
-
-
-def _reports(at: Ground, which: int) -> Read:
-    """Reports of the eyes that teach (0) or are tested (1)."""
-    texts, wrong = list[str](), list[str]()
-    for i, signs in enumerate(at.shown[which]):
-        rng = np.random.default_rng([at.scene.seed + which, i, 1])
-        absent = [sign for sign in SIGNS if sign not in signs]
-        said = [*(_affirmed(sign, rng) for sign in signs), str(rng.choice(NEUTRAL))]
-        order = rng.permutation(len(said))
-        texts.append(" ".join(said[k] for k in order))
-        if signs and absent:
-            said[int(rng.integers(len(signs)))] = _affirmed(str(rng.choice(absent)), rng)
-        wrong.append(" ".join(said[k] for k in order))
-    features = np.asarray(encode_words("minilm", texts), dtype=np.float64)
-    pairs = dataclasses.replace(at.pairs, texts=tuple(texts), text_features=features, groups=None)
-    if which:
-        given, ids = pairs.tokens, tuple(map(str, range(TESTED)))
-        assert given is not None
-        seen = Tokens((at.tokens.astype(np.float16),), given.columns, given.grids)
-        pairs = dataclasses.replace(
-            pairs, features=at.features, image_ids=ids, patient_ids=ids, labels=None, tree=None, tokens=seen
-        )
-    return Read(pairs, tuple(wrong))
-
-
-def _affirmed(sign: str, rng: np.random.Generator) -> str:
-    """A sentence in the phantom's words."""
-    text = PRESENT[int(rng.integers(len(PRESENT)))].format(NAMES[sign][0])
-    return text[0].upper() + text[1:]
-
-
-def _read(of: Read, settings: dict[str, Any], *, reads: bool) -> tuple[Aligner, Reader]:
-    """The aligner of `contrastive`, or that of `refiner` with the decoder that the task leaves behind."""
-    rng = np.random.default_rng(SEED)
-    aligner = Start("ridge", 256, 0.5, 0.1).aligner(of.pairs, rng)
-    local = LocalSpace(of.pairs, aligner, rank=128, rng=rng)
-    reader = Reader.of(of.pairs, local, int(aligner.image_weight.shape[1]), rng, width=32, layers=1, most=MOST)
-    terms: dict[str, tuple[float, Trains]] = {"contrast": (1.0, AlignmentLoss("clip", "same_text"))}
-    if reads:
-        terms |= {
-            "match": (1.0, MatchLoss(reader)), "masked": (1.0, WordsLoss.hiding(reader, 0.3)),
-            "causal": (1.0, WordsLoss(reader)),
-        }  # fmt: skip
-    loop = LoopSettings(**settings)
-    return train_aligner(aligner, of.pairs, Weighted.of(terms), loop, rng, held_out=0.1).aligner, reader
-
-
-@torch.no_grad()
-def _prefers(aligner: Aligner, of: Read) -> np.ndarray:
-    """1 where the cosine prefers the right report."""
-    image = aligner.encode_image(torch.from_numpy(of.pairs.features))
-    wrong = np.asarray(encode_words("minilm", list(of.wrong)), dtype=np.float32)
-    right, other = (
-        (image * aligner.encode_text(torch.from_numpy(x.astype(np.float32)))).sum(1)
-        for x in (of.pairs.text_features, wrong)
-    )
-    return (right > other).numpy().astype(np.float64)
-
-
-@torch.no_grad()
-def _by_reader(aligner: Aligner, reader: Reader, of: Read, mixed: np.ndarray) -> tuple[np.ndarray, ...]:
-    """1 where the decoder prefers the right report, with own image and another; its loss on next words, with both."""
-    image = aligner.encode_image(torch.from_numpy(of.pairs.features))
-    local = LocalSpace(of.pairs, aligner, rank=0, rng=np.random.default_rng(0))
-    seen = torch.cat([image[:, None], local(aligner, np.arange(len(image)))], 1)
-    decoder, length = reader.decoder, reader.ids.shape[1]
-    found, pieces = word_pieces([*of.pairs.texts, *of.wrong], most=length)
-    number = np.array([reader.vocabulary.index(p) if p in reader.vocabulary else MASK for p in pieces])
-    ids = torch.zeros(len(found), length, dtype=torch.long)
-    ids[:, : found.shape[1]] = torch.from_numpy(number[found])
-    right, wrong = ids[: len(image)], ids[len(image) :]
-    prefers = [
-        decoder.match_logit(decoder(right, s, causal=False)) > decoder.match_logit(decoder(wrong, s, causal=False))
-        for s in (seen, seen[mixed])
-    ]
-    own, other = (
-        mean_of_words(decoder.word_logits(decoder(right[:, :-1], s, causal=True)), right[:, 1:], right[:, 1:] != PAD)
-        for s in (seen, seen[mixed])
-    )
-    return *(x.numpy().astype(np.float64) for x in prefers), own.numpy(), other.numpy()
 
 
 def _over(values: np.ndarray, eyes: np.ndarray) -> Interval:

@@ -420,8 +420,8 @@ def test_the_aligner_stands_still_while_the_decoder_learns_to_read(monkeypatch):
     assert (alone, together) == (3, 2)
     assert still <= {"logit_log_scale", "logit_bias"}  # they are set, not learned
     assert {"image_weight", "text_weight"} <= moved
-    # what has been learned is not lost, and the same patients stay held out: their loss goes on where it had stopped
-    assert abs(second["held_loss"][0] - first["held_loss"][-1]) < 0.5 * (first["held_loss"][0] - first["held_loss"][-1])
+    # what was learned is not lost, and the same patients stay held out
+    assert second["held_loss"][0] < first["held_loss"][-1] < first["held_loss"][0]
     assert second["held_chance"] == pytest.approx(first["held_chance"])
     assert all(p.requires_grad for p in fitted.aligner.parameters())
 
