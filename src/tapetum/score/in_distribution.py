@@ -1,0 +1,247 @@
+"""What the scores of `ood` are fitted on, and what several of them take from it; each part is worked out once.
+
+A *head* is the linear classifier on the features. In mode `softmax` its columns are exclusive classes and labels are
+`[n]`; in mode `sigmoid` they are findings that occur together and labels are `[n k]`, 0, 1 or NaN (counted as 0 here).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int, Real
+from scipy import special
+
+from tapetum.core.errors import DataError, UsageError
+from tapetum.core.types import Head
+from tapetum.score.inputs import finite_scores, known_labels, same_length
+
+Mode = Literal["softmax", "sigmoid"]
+Need = Literal["labels", "head"]
+TINY = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class InDistribution:
+    """Images of the kind that a model is meant for: those it was trained on.
+
+    One object serves any number of scores: means, covariances and decompositions are kept.
+
+    Args:
+        features: pooled features, any scale.
+        labels: mode `softmax`: the class 0..k-1; mode `sigmoid`: 0, 1 or NaN per finding. None = unknown.
+        head: the linear classifier on these features, `weight` `[k d]`, `bias` `[k]`. None = there is none.
+        mode: how head and labels are read.
+
+    Raises:
+        DataError: fewer than two images, NaN or infinite features, shapes or labels that do not fit.
+        UsageError: another mode.
+
+    Example:
+        >>> known = InDistribution(np.array([[0.0, 2.0], [0.0, 4.0], [3.0, 1.0]]), labels=np.array([0, 0, 1]))
+        >>> known.group_means.tolist()
+        [[0.0, 3.0], [3.0, 1.0]]
+    """
+
+    features: Float[np.ndarray, "n d"]
+    labels: Real[np.ndarray, "n"] | Real[np.ndarray, "n k"] | None = None
+    head: Head | None = None
+    mode: Mode = "softmax"
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("softmax", "sigmoid"):
+            raise UsageError(f"mode={self.mode!r}", "softmax or sigmoid")
+        if self.features.ndim != 2 or len(self.features) < 2:
+            raise DataError(f"features of shape {self.features.shape}", "[n d] of at least 2 images")
+        finite_features(self.features)
+        if self.head is not None and self.head.weight.shape != (len(self.head.bias), self.dim):
+            raise DataError(
+                f"a head with weights {self.head.weight.shape} and {len(self.head.bias)} biases",
+                f"weights [k {self.dim}] and as many biases as classes",
+            )
+        if self.labels is not None:
+            self._check_labels(self.labels)
+
+    def _check_labels(self, labels: np.ndarray) -> None:
+        same_length(len(self.features), len(labels))
+        if labels.ndim != (1 if self.mode == "softmax" else 2):
+            raise DataError(f"labels of shape {labels.shape} in mode {self.mode}", "[n] in softmax, [n k] in sigmoid")
+        if self.mode == "sigmoid":
+            known_labels(labels)
+            if self.head is not None and len(self.head.bias) != labels.shape[1]:
+                raise DataError(f"{labels.shape[1]} findings, a head of {len(self.head.bias)}", "as many of each")
+        else:
+            classes = len(self.head.bias) if self.head is not None else int(np.nanmax(labels)) + 1
+            if not np.isin(labels, np.arange(classes)).all():
+                raise DataError("a label that is no class", f"classes 0 to {classes - 1}")
+
+    @property
+    def dim(self) -> int:
+        """Length of a feature vector."""
+        return self.features.shape[1]
+
+    @cached_property
+    def rows(self) -> Float64[np.ndarray, "n d"]:
+        """The features in double precision."""
+        return self.features.astype(np.float64)
+
+    @cached_property
+    def directions(self) -> Float32[np.ndarray, "n d"]:
+        """The features scaled to length 1, in single precision."""
+        return directions(self.features)
+
+    @cached_property
+    def logits(self) -> Float64[np.ndarray, "n k"]:
+        """Of the head, on the images themselves."""
+        return self.logits_of(self.features)
+
+    def logits_of(self, features: Float[np.ndarray, "m d"]) -> Float64[np.ndarray, "m k"]:
+        """Of the head, on other images.
+
+        Raises:
+            UsageError: there is no head.
+        """
+        return features @ self.linear.weight.T.astype(np.float64) + self.linear.bias
+
+    @property
+    def linear(self) -> Head:
+        """The head, for those who cannot do without.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.head is None:
+            raise UsageError("no head", "the linear classifier on the features", "a score that needs features only")
+        return self.head
+
+    def probs_of(self, logits: Float[np.ndarray, "m k"], temperature: float = 1.0) -> Float64[np.ndarray, "m k"]:
+        """Softmax or sigmoid of logits / temperature, by the mode."""
+        scaled = logits / temperature
+        return special.softmax(scaled, axis=1) if self.mode == "softmax" else special.expit(scaled)
+
+    def confidence_of(self, logits: Float[np.ndarray, "m k"], temperature: float = 1.0) -> Float64[np.ndarray, "m"]:
+        """Minus the free energy: T·logsumexp(z/T), or in mode `sigmoid` the sum of T·softplus(z/T) (JointEnergy)."""
+        scaled = logits / temperature
+        if self.mode == "softmax":
+            return temperature * special.logsumexp(scaled, axis=1)
+        return temperature * np.logaddexp(0, scaled).sum(axis=1)
+
+    def called(self, logits: Float[np.ndarray, "m k"]) -> Int[np.ndarray, "m"]:
+        """The group called: the largest logit; in mode `sigmoid` k (no finding) where none is above 0."""
+        if self.mode == "softmax":
+            return np.argmax(logits, axis=1)
+        return np.argmax(np.column_stack([logits, np.zeros(len(logits))]), axis=1)
+
+    @cached_property
+    def membership(self) -> Float64[np.ndarray, "n g"]:
+        """Share of each image in each group; rows add up to 1.
+
+        Mode `softmax`: one column per class. Mode `sigmoid`: one per finding and a last one for images without any; an
+        image with several findings belongs to each in equal shares.
+
+        Raises:
+            UsageError: there are no labels.
+        """
+        if self.labels is None:
+            raise UsageError("no labels", "labels of the known images", "a score that needs features only")
+        if self.mode == "softmax":
+            classes = len(self.head.bias) if self.head is not None else int(self.labels.max()) + 1
+            return np.eye(classes)[self.labels.astype(np.int64)]
+        found = (self.labels == 1).astype(np.float64)
+        whole = np.column_stack([found, found.sum(axis=1) == 0])
+        return whole / whole.sum(axis=1, keepdims=True)
+
+    @cached_property
+    def inhabited(self) -> Bool[np.ndarray, "g"]:
+        """Which groups have an image."""
+        return self.membership.sum(axis=0) > 0
+
+    @cached_property
+    def group_means(self) -> Float64[np.ndarray, "g d"]:
+        """Mean of each group's features; the mean of all where a group has no image."""
+        size = self.membership.sum(axis=0)
+        means = (self.membership.T @ self.rows) / np.maximum(size, TINY)[:, None]
+        return np.where(self.inhabited[:, None], means, self.mean)
+
+    @cached_property
+    def mean(self) -> Float64[np.ndarray, "d"]:
+        """Of all features."""
+        return self.rows.mean(axis=0)
+
+    @cached_property
+    def covariance(self) -> Float64[np.ndarray, "d d"]:
+        """Of all features, divided by n."""
+        centred = self.rows - self.mean
+        return centred.T @ centred / len(centred)
+
+    @cached_property
+    def within(self) -> Float64[np.ndarray, "d d"]:
+        """Covariance within the groups, shared by all, divided by n."""
+        away = self.group_means - self.mean
+        return self.covariance - (away * (self.membership.sum(axis=0) / len(self.rows))[:, None]).T @ away
+
+
+def finite_features(features: Real[np.ndarray, "m d"], dim: int | None = None) -> Float64[np.ndarray, "m d"]:
+    """Features in double precision.
+
+    Raises:
+        DataError: another shape, NaN or infinite values.
+    """
+    if features.ndim != 2 or (dim is not None and features.shape[1] != dim):
+        raise DataError(f"features of shape {features.shape}", f"[n {dim or 'd'}]: those that the score was fitted on")
+    values = finite_scores(features)
+    if not np.isfinite(values).all():
+        raise DataError("infinite features", "finite numbers", "tapetum verify")
+    return values
+
+
+def directions(features: Float[np.ndarray, "m d"]) -> Float32[np.ndarray, "m d"]:
+    """Features scaled to length 1; a vector of zeros stays one."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return (features / np.maximum(length, TINY)).astype(np.float32)
+
+
+def shrinkage_of(covariance: Float64[np.ndarray, "d d"], fourth_moment: float, images: int) -> float:
+    """Ledoit and Wolf's weight of the scaled identity, 0..1.
+
+    Args:
+        covariance: of centred rows, divided by their number.
+        fourth_moment: mean of the squared squared length of the rows.
+        images: number of rows.
+
+    Source: Ledoit and Wolf, Journal of Multivariate Analysis 2004; the form that scikit-learn uses.
+    Differs: takes the covariance as it is, so that nothing is multiplied twice.
+    """
+    dim = len(covariance)
+    scale = float(np.trace(covariance)) / dim
+    squares = float((covariance**2).sum())
+    apart = squares - dim * scale**2
+    return 1.0 if apart <= 0 else min(max(fourth_moment - squares, 0.0) / images / apart, 1.0)
+
+
+def principal(covariance: Float64[np.ndarray, "d d"], dims: int) -> Float64[np.ndarray, "d p"]:
+    """The directions of most variance, most first."""
+    return np.linalg.eigh(covariance)[1][:, ::-1][:, :dims]
+
+
+def principal_dims(dims: int, dim: int, images: int) -> int:
+    """How many directions count as principal: those asked for, or with 0 the rule of ViM's authors.
+
+    512 from 768 features on, 1,000 from 1,500 on, else half of them; and never more than half as many as there are
+    images (ours), since images fill a space of their own number and nothing would be left over.
+
+    Raises:
+        UsageError: negative, or no direction is left.
+    """
+    if not 0 <= dims < dim:
+        raise UsageError(f"dims={dims}", f"0 (a rule) up to {dim - 1}: one direction must be left")
+    rule = 1000 if dim >= 1500 else 512 if dim >= 768 else dim // 2
+    return dims or max(min(rule, images // 2), 1)
+
+
+def outside(centred: Float64[np.ndarray, "m d"], basis: Float64[np.ndarray, "d p"]) -> Float64[np.ndarray, "m"]:
+    """Length of what lies outside the subspace."""
+    inside = ((centred @ basis) ** 2).sum(axis=1)
+    return np.sqrt(np.maximum((centred**2).sum(axis=1) - inside, 0.0))

@@ -1,0 +1,47 @@
+"""Energy of a sparse head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float64
+
+from tapetum.score.in_distribution import InDistribution, Need
+from tapetum.score.post_hoc import PostHoc, share
+
+__all__ = ["Dice"]
+
+
+@dataclass
+class Dice(PostHoc):
+    """Energy of a head that keeps only the weights that contribute most on the known images.
+
+    Softmax and sigmoid: as in `energy`.
+
+    Args:
+        sparsity: share of the weights set to 0, those of the smallest mean contribution (mean feature · weight).
+
+    Returns:
+        Any range, higher = more OOD.
+
+    Source: Sun and Li, ECCV 2022. Differs: nothing.
+    """
+
+    NEEDS: ClassVar[tuple[Need, ...]] = ("head",)
+    sparsity: float = 0.7
+    weight_: Float64[np.ndarray, "k d"] = field(default_factory=lambda: np.empty((0, 0)), init=False, repr=False)
+    bias_: Float64[np.ndarray, "k"] = field(default_factory=lambda: np.empty(0), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        share(self.sparsity, "sparsity")
+
+    def _learn(self, known: InDistribution) -> None:
+        head = known.linear
+        given = known.mean * head.weight
+        self.weight_ = np.where(given > np.quantile(given, self.sparsity), head.weight, 0.0)
+        self.bias_ = head.bias.astype(np.float64)
+
+    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
+        return -known.confidence_of(features @ self.weight_.T + self.bias_)

@@ -1,0 +1,42 @@
+"""Energy of scaled features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float64
+
+from tapetum.score.in_distribution import TINY, InDistribution, Need
+from tapetum.score.post_hoc import PostHoc, share, strongest
+
+__all__ = ["Scale"]
+
+
+@dataclass
+class Scale(PostHoc):
+    """Energy after each image's features are multiplied by exp(sum of all / sum of the strongest).
+
+    Softmax and sigmoid: as in `energy`.
+
+    Args:
+        drop: share of the features that does not count as strong.
+
+    Returns:
+        Any range, higher = more OOD.
+
+    Source: Xu et al., ICLR 2024, arXiv 2310.00227. Differs: signed features are sorted and summed by their size; the
+    same as published for features after a ReLU.
+    """
+
+    NEEDS: ClassVar[tuple[Need, ...]] = ("head",)
+    drop: float = 0.85
+
+    def __post_init__(self) -> None:
+        share(self.drop, "drop")
+
+    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
+        _, before, after = strongest(np.abs(features), self.drop)
+        factor = np.exp(before / np.maximum(after, TINY))[:, None]
+        return -known.confidence_of(known.logits_of(features * factor))

@@ -1,0 +1,50 @@
+"""Virtual-logit matching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float64
+
+from tapetum.score.in_distribution import TINY, InDistribution, Need, outside, principal, principal_dims
+from tapetum.score.post_hoc import PostHoc
+
+__all__ = ["Vim"]
+
+
+@dataclass
+class Vim(PostHoc):
+    """Energy against a virtual logit: the length of what lies outside the principal subspace, scaled like a logit.
+
+    Softmax and sigmoid: as in `energy`.
+
+    Args:
+        dims: directions of most variance about the head's origin; 0 = the rule of `principal_dims`.
+
+    Returns:
+        Any range, higher = more OOD.
+
+    Source: Wang et al., CVPR 2022. Differs: the scale is the mean size of the largest logit, not its mean, so that
+    logits below 0 do not turn the direction round; equal where they are above.
+    """
+
+    NEEDS: ClassVar[tuple[Need, ...]] = ("head",)
+    dims: int = 0
+    origin_: Float64[np.ndarray, "d"] = field(default_factory=lambda: np.empty(0), init=False, repr=False)
+    basis_: Float64[np.ndarray, "d p"] = field(default_factory=lambda: np.empty((0, 0)), init=False, repr=False)
+    scale_: float = field(default=0.0, init=False, repr=False)
+
+    def _learn(self, known: InDistribution) -> None:
+        head = known.linear
+        self.origin_ = -np.linalg.pinv(head.weight.astype(np.float64)) @ head.bias
+        away = known.mean - self.origin_
+        dims = principal_dims(self.dims, known.dim, len(known.features))
+        self.basis_ = principal(known.covariance + np.outer(away, away), dims)
+        left = outside(known.rows - self.origin_, self.basis_).mean()
+        self.scale_ = float(np.abs(known.logits.max(axis=1)).mean() / max(left, TINY))
+
+    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
+        virtual = self.scale_ * outside(features - self.origin_, self.basis_)
+        return virtual - known.confidence_of(known.logits_of(features))

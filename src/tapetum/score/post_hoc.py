@@ -1,0 +1,85 @@
+"""The frame of a post-hoc score: what every member of `ood` checks before it is fitted and before it scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64
+
+from tapetum.core.errors import UsageError
+from tapetum.score.in_distribution import InDistribution, Need, finite_features
+
+
+@dataclass
+class PostHoc(ABC):
+    """A score that is fitted on images in distribution and tells how far others are from them.
+
+    A member writes `_score`, and `_learn` where it keeps something of its own; `NEEDS` says what the known images must
+    come with beside features.
+    """
+
+    NEEDS: ClassVar[tuple[Need, ...]] = ()
+    known_: InDistribution | None = field(default=None, init=False, repr=False)
+
+    def fit(self, known: InDistribution) -> Self:
+        """Fit and return itself; see the family's protocol."""
+        for need in self.NEEDS:
+            if getattr(known, need) is None:
+                raise UsageError(
+                    f"{type(self).__name__} needs {' and '.join(self.NEEDS)}, and the known images have no {need}",
+                    f"InDistribution(…, {need}=…)",
+                    "a score that needs features only: knn, residual",
+                )
+        self._learn(known)
+        self.known_ = known
+        return self
+
+    def __call__(self, features: Float[np.ndarray, "m d"]) -> Float64[np.ndarray, "m"]:
+        """Scores, higher = more OOD; see the family's protocol."""
+        if self.known_ is None:
+            raise UsageError(f"{type(self).__name__} was not fitted", "fit(InDistribution(…)) first")
+        return np.asarray(self._score(finite_features(features, self.known_.dim), self.known_), dtype=np.float64)
+
+    def _learn(self, known: InDistribution) -> None:
+        """Work out what the score keeps; nothing unless a member says so."""
+        del known
+
+    @abstractmethod
+    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
+        """Scores of checked features."""
+
+
+def share(value: float, name: str) -> float:
+    """A share strictly between 0 and 1.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not 0 < value < 1:
+        raise UsageError(f"{name}={value}", "a share above 0 and below 1")
+    return value
+
+
+def positive(value: float, name: str) -> float:
+    """A number above 0.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not value > 0:
+        raise UsageError(f"{name}={value}", "a number above 0")
+    return value
+
+
+def strongest(
+    size: Float64[np.ndarray, "m d"], drop: float
+) -> tuple[Bool[np.ndarray, "m d"], Float64[np.ndarray, "m"], Float64[np.ndarray, "m"]]:
+    """Which features are kept when a share of the smallest is dropped, the sum of all sizes and that of those kept."""
+    keep = max(size.shape[1] - round(size.shape[1] * drop), 1)
+    order = np.argpartition(size, size.shape[1] - keep, axis=1)[:, -keep:]
+    kept = np.zeros(size.shape, dtype=bool)
+    np.put_along_axis(kept, order, True, axis=1)
+    return kept, size.sum(axis=1), np.where(kept, size, 0.0).sum(axis=1)
