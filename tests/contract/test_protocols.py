@@ -19,8 +19,9 @@ PROTOCOLS = Family("tapetum.bench.protocols")
 QUICK = {
     "zero_shot": "zero_shot(shuffles=2, compare=())",
     "few_shot": "few_shot(adapters=('prototypes',), shots=(2, 8), draws=2)",
+    "ood": "ood(scores=('mahalanobis', 'energy', 'knn'), unseen='cataract')",
 }
-SUPERVISION = {"report-supervised", "unseen finding", "supervised", "negative control"}
+SUPERVISION = {"report-supervised", "unseen finding", "supervised", "unsupervised", "negative control"}
 CONFIG = BenchConfig(encoders=ENCODER, text_encoder=TEXT, text="report", prompt_set="name", threads=1, draws=40)
 each_protocol = pytest.mark.parametrize("name", PROTOCOLS.names())
 

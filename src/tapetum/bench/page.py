@@ -41,6 +41,7 @@ PRIVATE = "This page holds images and report texts of patients: keep it where yo
 TITLES = {
     "zero_shot": "Zero-shot detection", "linear_probe": "Linear probe", "knn": "Nearest neighbours",
     "retrieval": "Search by image and by words", "few_shot": "Few-shot curves",
+    "ood": "Out-of-distribution detection",
 }  # fmt: skip
 LIBRARIES = ("numpy", "torch", "onnxruntime", "transformers", "scikit-learn", "pillow")
 

@@ -40,6 +40,11 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "Expected calibration error: the mean distance between the stated probability and the observed share, over "
         "bins. 0 is perfect; small test sets alone push it up.",
     ),
+    "fpr_at_95_tpr_error": (
+        "FPR95 ↓",
+        "The share of negatives called at the highest threshold that finds 95 % of the positives. 0.95 is chance; "
+        "it depends on which class is the positive one.",
+    ),
     "quadratic_kappa_score": (
         "quadratic κ ↑",
         "Agreement on grades beyond chance; a miss by two grades weighs four times a miss by one. 0 is chance, 1 is "
@@ -90,6 +95,7 @@ SUPERVISION: Mapping[str, str] = {
     "unseen finding": "One model per finding, trained without any image whose report names it, a synonym or a finer "
     "form: detection of something that was never named. Only this is zero-shot in the strict sense.",
     "supervised": "Trained on labels of the training patients.",
+    "unsupervised": "Fitted on training images alone, without labels or reports.",
     "reports + labels": "Starts from a model that has read all training reports; then trained on labels.",
     "given predictions": "Predictions made elsewhere; nothing is known here of how.",
 }

@@ -17,11 +17,12 @@ from tapetum.core.types import Interval, Record
 
 SHOWN = (
     "auroc_score", "average_precision_score", "sensitivity_score", "specificity_score", "expected_calibration_error",
-    "quadratic_kappa_score", "accuracy_score",
+    "fpr_at_95_tpr_error", "quadratic_kappa_score", "accuracy_score",
 )  # fmt: skip
 SHORT = {
     "auroc_score": "AUROC ↑", "average_precision_score": "AP ↑", "sensitivity_score": "sensitivity ↑",
     "specificity_score": "specificity ↑", "expected_calibration_error": "ECE ↓",
+    "fpr_at_95_tpr_error": "FPR95 ↓",
     "quadratic_kappa_score": "quadratic κ ↑", "accuracy_score": "accuracy ↑",
 }  # fmt: skip
 

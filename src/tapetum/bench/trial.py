@@ -36,7 +36,7 @@ class BenchConfig(PretrainConfig):
         test_split: part of the archive that is tested, `test` or `val`; every patient of another archive (`--test`).
         draws: of the patient-cluster bootstrap. ordinal: the labels are grades 0, 1, 2, … (adds quadratic κ).
         exclusive: each image has one label and no other (adds the accuracy of the most probable one).
-            Both speak to `linear_probe` and `knn`; others refuse them.
+            Both speak to `linear_probe` and `knn`, `exclusive` to `ood`; others refuse them.
         keep_copies: test also on images that look like one which is learned on; by default they are left out.
     """
 

@@ -200,8 +200,8 @@ class Record:
 
     Attributes:
         protocol: the protocol's spec. row: the method measured. finding: id, or `"macro"`.
-        supervision: `"report-supervised"`, `"published space"`, `"unseen finding"`, `"supervised"` or
-            `"negative control"`; never mixed.
+        supervision: `"report-supervised"`, `"published space"`, `"unseen finding"`, `"supervised"`,
+            `"unsupervised"` (images alone) or `"negative control"`; never mixed.
         metric: name of the metric; `_score` is better upwards, `_error` downwards.
         images, patients, positives: size of the tested set.
         selection: the rule by which settings were chosen, for example `"inner patient split of train"`.
