@@ -10,7 +10,8 @@ if they do what they are meant to, they find it again.
 
 Rates, epochs, numbers of tokens and of patients were chosen on clinics of the seeds 1000, 2000 and 9000 (of which the
 last had been measured, with 30 patients a run, for this page: prompts before the first block gained, deep and dynamic
-ones did not); those of `TESTED` are measured, each with a network of its own. Negative control: the answers of other patients, which teach nothing.
+ones did not); those of `TESTED` are measured, each with a network of its own. Negative control: the answers of other
+patients, which teach nothing.
 """
 
 from __future__ import annotations
