@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from scipy import linalg
 
 from tapetum.core.errors import DataError, UsageError
-from tapetum.score.in_distribution import InDistribution, shrinkage_of
+from tapetum.score.in_distribution import InDistribution, lengths, shrinkage_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def squared_distances(
     """Squared Euclidean distances; all is centred first, so that the expanded square loses nothing."""
     centre = points.mean(axis=0)
     rows, points = rows - centre, points - centre
-    squares = (rows**2).sum(axis=1)[:, None] - 2 * rows @ points.T + (points**2).sum(axis=1)
+    squares = lengths(rows)[:, None] ** 2 - 2 * rows @ points.T + lengths(points) ** 2
     return np.maximum(squares, 0.0)
 
 

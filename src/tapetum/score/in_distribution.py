@@ -199,8 +199,12 @@ def finite_features(features: Real[np.ndarray, "m d"], dim: int | None = None) -
 
 def directions(features: Float[np.ndarray, "m d"]) -> Float32[np.ndarray, "m d"]:
     """Features scaled to length 1; a vector of zeros stays one."""
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return (features / np.maximum(length, TINY)).astype(np.float32)
+    return (features / np.maximum(lengths(features), TINY)[:, None]).astype(np.float32)
+
+
+def lengths(rows: Float[np.ndarray, "m d"]) -> Float64[np.ndarray, "m"]:
+    """Euclidean length of each row."""
+    return np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
 
 
 def shrinkage_of(covariance: Float64[np.ndarray, "d d"], fourth_moment: float, images: int) -> float:
@@ -243,5 +247,4 @@ def principal_dims(dims: int, dim: int, images: int) -> int:
 
 def outside(centred: Float64[np.ndarray, "m d"], basis: Float64[np.ndarray, "d p"]) -> Float64[np.ndarray, "m"]:
     """Length of what lies outside the subspace."""
-    inside = ((centred @ basis) ** 2).sum(axis=1)
-    return np.sqrt(np.maximum((centred**2).sum(axis=1) - inside, 0.0))
+    return np.sqrt(np.maximum(lengths(centred) ** 2 - lengths(centred @ basis) ** 2, 0.0))

@@ -77,9 +77,10 @@ def positive(value: float, name: str) -> float:
 def strongest(
     size: Float64[np.ndarray, "m d"], drop: float
 ) -> tuple[Bool[np.ndarray, "m d"], Float64[np.ndarray, "m"], Float64[np.ndarray, "m"]]:
-    """Which features are kept when a share of the smallest is dropped, the sum of all sizes and that of those kept."""
+    """Which features are kept when a share of the smallest is dropped, the sum of all sizes and that of those kept.
+
+    Features tied with the smallest kept one are kept too, but do not count in the sum.
+    """
     keep = max(size.shape[1] - round(size.shape[1] * drop), 1)
-    order = np.argpartition(size, size.shape[1] - keep, axis=1)[:, -keep:]
-    kept = np.zeros(size.shape, dtype=bool)
-    np.put_along_axis(kept, order, True, axis=1)
-    return kept, size.sum(axis=1), np.where(kept, size, 0.0).sum(axis=1)
+    strong = np.partition(size, size.shape[1] - keep, axis=1)[:, -keep:]
+    return size >= strong[:, :1], size.sum(axis=1), strong.sum(axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from tapetum.core.errors import UsageError
-from tapetum.score.in_distribution import TINY, InDistribution, Need
+from tapetum.score.in_distribution import TINY, InDistribution, Need, lengths
 from tapetum.score.post_hoc import PostHoc
 
 __all__ = ["Fdbd"]
@@ -51,4 +51,4 @@ class Fdbd(PostHoc):
             away, boundaries = logits.max(axis=1, keepdims=True) - logits, logits.shape[1] - 1
             steepness = self.steepness_[np.argmax(logits, axis=1)]
         mean = (away / np.maximum(steepness, TINY)).sum(axis=1) / boundaries
-        return -mean / np.maximum(np.linalg.norm(features - known.mean, axis=1), TINY)
+        return -mean / np.maximum(lengths(features - known.mean), TINY)

@@ -38,7 +38,9 @@ class Vim(PostHoc):
 
     def _learn(self, known: InDistribution) -> None:
         head = known.linear
-        self.origin_ = -np.linalg.pinv(head.weight.astype(np.float64)) @ head.bias
+        # A head whose rows add up to 0 but for rounding would put the origin far away.
+        rounding = max(head.weight.shape) * float(np.finfo(np.float32).eps)
+        self.origin_ = -np.linalg.pinv(head.weight.astype(np.float64), rcond=rounding) @ head.bias
         away = known.mean - self.origin_
         dims = principal_dims(self.dims, known.dim, len(known.features))
         self.basis_ = principal(known.covariance + np.outer(away, away), dims)
