@@ -99,7 +99,7 @@ def test_shrinkage_is_that_of_scikit_learn(images):
     rows = np.random.default_rng(1).normal(size=(images, 20)) * np.linspace(0.2, 2, 20)
     rows -= rows.mean(axis=0)
     theirs = ledoit_wolf(rows, assume_centered=True)[1]
-    ours = shrinkage_of(rows.T @ rows / images, float(((rows**2).sum(axis=1) ** 2).mean()), images)
+    ours = shrinkage_of(rows.T @ rows / images, float(((rows**2).sum(axis=1) ** 2).mean()), images, 20)
     assert 0 < ours < 1
     assert ours == pytest.approx(theirs)
 
@@ -119,6 +119,45 @@ def test_a_covariance_without_inverse_is_refused_unless_shrunk():
     with pytest.raises(DataError, match="without inverse"):
         SCORES.build("mahalanobis(shrinkage=0)").fit(known)
     assert np.isfinite(SCORES.build("mahalanobis").fit(known)(np.ones((1, 6)))).all()
+
+
+@pytest.mark.parametrize("name", ["mahalanobis", "relative_mahalanobis"])
+@pytest.mark.parametrize("images", [15, 30, 31, 80])
+def test_distances_are_those_of_the_whole_covariance_however_few_the_images(name, images):
+    rng = np.random.default_rng(images)
+    labels = np.arange(images) % 3
+    features, query = rng.normal(size=(images, 30)) + labels[:, None], 2 * rng.normal(size=(9, 30))
+    known = InDistribution(features, labels=labels)
+    means = np.stack([features[labels == c].mean(axis=0) for c in range(3)])
+    apart, whole = features - means[labels], features - features.mean(axis=0)
+    weight = ledoit_wolf(apart, assume_centered=True)[1]
+    ridge = weight * (apart**2).mean() * np.eye(30)
+
+    def distance(rows, mean, deviations):
+        inverse = np.linalg.inv((1 - weight) * deviations.T @ deviations / images + ridge)
+        return np.einsum("ij,jk,ik->i", rows - mean, inverse, rows - mean)
+
+    slow = np.min([distance(query, mean, apart) for mean in means], axis=0)
+    if name == "relative_mahalanobis":
+        slow -= distance(query, features.mean(axis=0), whole)
+    np.testing.assert_allclose(SCORES.build(name).fit(known)(query), slow, rtol=1e-7)
+
+
+@pytest.mark.parametrize("images", [8, 12, 40])
+def test_residual_and_vim_are_those_of_the_whole_decomposition(images):
+    rng = np.random.default_rng(images)
+    features, query = rng.normal(size=(images, 12)) + 1, rng.normal(size=(5, 12))
+    head = Head(rng.normal(size=(3, 12)).astype(np.float32), rng.normal(size=3).astype(np.float32))
+    for name, origin in (("residual", features.mean(axis=0)), ("vim", -np.linalg.pinv(head.weight) @ head.bias)):
+        basis = np.linalg.svd(features - origin, full_matrices=False)[2][:4]
+        away = query - origin
+        left = np.linalg.norm(away - away @ basis.T @ basis, axis=1)
+        score = SCORES.build(f"{name}(dims=4)").fit(InDistribution(features, head=head))
+        found = score(query)
+        if name == "vim":
+            logits = query @ head.weight.T + head.bias
+            found = (found + np.log(np.exp(logits).sum(axis=1))) / score.scale_
+        np.testing.assert_allclose(found, left, rtol=1e-5)
 
 
 def test_residual_and_vim_by_hand():

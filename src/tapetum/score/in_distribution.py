@@ -171,15 +171,36 @@ class InDistribution:
         return self.rows.mean(axis=0)
 
     @cached_property
-    def covariance(self) -> Float64[np.ndarray, "d d"]:
-        """Of all features, divided by n."""
-        centred = self.rows - self.mean
-        return centred.T @ centred / len(centred)
+    def basis(self) -> Float64[np.ndarray, "d r"] | None:
+        """Orthonormal directions that the images span about their mean; None = there are more images than features.
+
+        With fewer images than features a covariance is worked out in these coordinates: nothing is lost, and d x d
+        numbers are never made.
+        """
+        if len(self.features) > self.dim:
+            return None
+        return principal(self.rows - self.mean, len(self.features))
+
+    def compact(
+        self, features: Float[np.ndarray, "m d"]
+    ) -> tuple[Float64[np.ndarray, "m r"], Float64[np.ndarray, "m"]]:
+        """Coordinates about the mean on the `basis` (or on all axes), and the squared length of what lies outside."""
+        centred = features - self.mean
+        if self.basis is None:
+            return centred, np.zeros(len(centred))
+        inside = centred @ self.basis
+        return inside, np.maximum(lengths(centred) ** 2 - lengths(inside) ** 2, 0.0)
 
     @cached_property
-    def within(self) -> Float64[np.ndarray, "d d"]:
-        """Covariance within the groups, shared by all, divided by n."""
-        away = self.group_means - self.mean
+    def covariance(self) -> Float64[np.ndarray, "r r"]:
+        """Of all features, divided by n, in the coordinates of `compact`."""
+        rows, _ = self.compact(self.rows)
+        return rows.T @ rows / len(rows)
+
+    @cached_property
+    def within(self) -> Float64[np.ndarray, "r r"]:
+        """Covariance within the groups, shared by all, divided by n, in the coordinates of `compact`."""
+        away, _ = self.compact(self.group_means)
         return self.covariance - (away * (self.membership.sum(axis=0) / len(self.rows))[:, None]).T @ away
 
 
@@ -207,27 +228,35 @@ def lengths(rows: Float[np.ndarray, "m d"]) -> Float64[np.ndarray, "m"]:
     return np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
 
 
-def shrinkage_of(covariance: Float64[np.ndarray, "d d"], fourth_moment: float, images: int) -> float:
+def shrinkage_of(covariance: Float64[np.ndarray, "r r"], fourth_moment: float, images: int, dim: int) -> float:
     """Ledoit and Wolf's weight of the scaled identity, 0..1.
 
     Args:
-        covariance: of centred rows, divided by their number.
+        covariance: of centred rows, divided by their number; in any coordinates that hold all of it.
         fourth_moment: mean of the squared squared length of the rows.
         images: number of rows.
+        dim: number of features.
 
     Source: Ledoit and Wolf, Journal of Multivariate Analysis 2004; the form that scikit-learn uses.
     Differs: takes the covariance as it is, so that nothing is multiplied twice.
     """
-    dim = len(covariance)
     scale = float(np.trace(covariance)) / dim
     squares = float((covariance**2).sum())
     apart = squares - dim * scale**2
     return 1.0 if apart <= 0 else min(max(fourth_moment - squares, 0.0) / images / apart, 1.0)
 
 
-def principal(covariance: Float64[np.ndarray, "d d"], dims: int) -> Float64[np.ndarray, "d p"]:
-    """The directions of most variance, most first."""
-    return np.linalg.eigh(covariance)[1][:, ::-1][:, :dims]
+def principal(rows: Float64[np.ndarray, "n d"], dims: int) -> Float64[np.ndarray, "d p"]:
+    """The directions in which rows are longest, longest first; fewer than `dims` where they span no more.
+
+    Through the rows' inner products where there are fewer rows than columns, else through the columns'.
+    """
+    if len(rows) > rows.shape[1]:
+        return np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :dims]
+    squares, vectors = np.linalg.eigh(rows @ rows.T)
+    squares, vectors = squares[::-1][:dims], vectors[:, ::-1][:, :dims]
+    some = squares > max(squares[0], TINY) * max(rows.shape) * np.finfo(np.float64).eps
+    return rows.T @ (vectors[:, some] / np.sqrt(squares[some]))
 
 
 def principal_dims(dims: int, dim: int, images: int) -> int:

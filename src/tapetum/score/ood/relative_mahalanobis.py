@@ -43,8 +43,8 @@ class RelativeMahalanobis(PostHoc):
 
     def _learn(self, known: InDistribution) -> None:
         means, ridge = known.group_means[known.inhabited], Ridge.within(known, self.shrinkage)
-        self.gaussian_ = Gaussian.of(means, known.within, ridge)
-        self.background_ = Gaussian.of(known.mean[None], known.covariance, ridge)
+        self.gaussian_ = Gaussian.of(known, means, known.within, ridge)
+        self.background_ = Gaussian.of(known, known.mean[None], known.covariance, ridge)
 
     def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        return self.gaussian_.distances(features).min(axis=1) - self.background_.distances(features)[:, 0]
+        return self.gaussian_.distances(features, known).min(axis=1) - self.background_.distances(features, known)[:, 0]

@@ -36,7 +36,7 @@ class Residual(PostHoc):
 
     def _learn(self, known: InDistribution) -> None:
         dims = principal_dims(self.dims, known.dim, len(known.features))
-        self.basis_ = principal(known.covariance, dims)
+        self.basis_ = principal(known.rows - known.mean, dims)
 
     def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
         return outside(features - known.mean, self.basis_)

@@ -41,9 +41,8 @@ class Vim(PostHoc):
         # A head whose rows add up to 0 but for rounding would put the origin far away.
         rounding = max(head.weight.shape) * float(np.finfo(np.float32).eps)
         self.origin_ = -np.linalg.pinv(head.weight.astype(np.float64), rcond=rounding) @ head.bias
-        away = known.mean - self.origin_
         dims = principal_dims(self.dims, known.dim, len(known.features))
-        self.basis_ = principal(known.covariance + np.outer(away, away), dims)
+        self.basis_ = principal(known.rows - self.origin_, dims)
         left = outside(known.rows - self.origin_, self.basis_).mean()
         self.scale_ = float(np.abs(known.logits.max(axis=1)).mean() / max(left, TINY))
 
