@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tapetum.archive import ingest, open_archive
+from tapetum.archive import IngestConfig, ingest, open_archive
 from tapetum.archive.exports.card import Card
 from tapetum.archive.rows import Refusal, Row
-from tapetum.core.errors import DataError
+from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Split
 
@@ -178,6 +178,36 @@ def test_sets_without_patients_have_their_known_counts(name: str, folder: str, r
     assert {"images": len(rows)} == card_of(name).counts
     assert len({row.patient_id for row in rows}) == len(rows)
     assert sum(row.labels == (rarest[0],) for row in rows) == rarest[1]
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not (DATA / "brain_tumor").is_dir(), reason="TAPETUM_DATA has no brain_tumor/")
+def test_equal_files_of_brain_tumor_are_one_patient_and_stand_on_one_side() -> None:
+    rows = [row for row in DATASETS.build("brain_tumor")(DATA / "brain_tumor") if isinstance(row, Row)]
+    assert {"images": len(rows)} == card_of("brain_tumor").counts
+    assert sum(row.labels == ("no_tumor",) for row in rows) == 500
+    splits: dict[str, set[Split]] = defaultdict(set)
+    for row in rows:
+        splits[row.patient_id].add(row.split)
+    assert len(splits) < len(rows)
+    assert {len(found) for found in splits.values()} == {1}
+    assert all(row.split != Split.TEST for row in rows if row.file.startswith("Training/"))
+
+
+def test_parts_of_brain_tumor_can_be_mixed(tmp_path: Path) -> None:
+    root = fake_tree(tmp_path / "set", card_of("brain_tumor"))
+    splits = {
+        parts: {row.file: row.split for row in DATASETS.build("brain_tumor")(root, parts=parts) if isinstance(row, Row)}
+        for parts in ("own", "mixed")
+    }
+    assert {split for file, split in splits["own"].items() if file.startswith("Testing")} == {Split.TEST}
+    assert {split for file, split in splits["mixed"].items() if file.startswith("Testing")} == set(Split) - {Split.NONE}
+    with pytest.raises(UsageError):
+        list(DATASETS.build("brain_tumor")(root, parts="official"))
+    summary = ingest([root], tmp_path / "out.tap", IngestConfig(dataset="brain_tumor(parts='mixed')"))
+    assert summary.images == len(splits["mixed"])
+    archive = open_archive(tmp_path / "out.tap")
+    assert {r.source: r.split for r in archive.records} == splits["mixed"]
 
 
 def test_a_cell_without_image_or_class_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tapetum.score.noise.confident_learning import confident_learning
 from tapetum.score.noise.loss_mixture import loss_mixture
 from tapetum.score.noise.normalized_margin import normalized_margin
 from tapetum.score.noise.self_confidence import self_confidence
-from tapetum.score.noise_rate import by_anchors, by_confident_joint, confident_counts, noise_rate_interval
+from tapetum.score.noise_rate import by_anchors, by_confident_joint, confident_counts, noise_rate_intervals
 from tapetum.score.planted import by_finding, hardness
 from tapetum.score.planting.confusion import confusion
 from tapetum.score.planting.instance import instance
@@ -137,10 +137,14 @@ def noisy(n=1200, rate=0.2, seed=0, apart=5.0, patients=True):
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.3])
 def test_the_rate_is_estimated_where_classes_lie_apart(by, rate):
     probs, given, _, patients = noisy(rate=rate)
-    interval = noise_rate_interval(probs, given, patients, rng=np.random.default_rng(1), draws=200, by=by)
+    interval = noise_rate_intervals(probs, given, patients, rng=np.random.default_rng(1), draws=200, by=by).rate
     assert abs(interval.estimate - rate) < 0.035
     assert interval.low <= rate <= interval.high + 0.035
     assert f"by {by}" in interval.method
+    whole = {"confident": by_confident_joint, "anchors": by_anchors}[by](probs, given)
+    both = noise_rate_intervals(probs, given, patients, rng=np.random.default_rng(1), draws=200, by=by)
+    assert [i.estimate for i in both.wrong] == pytest.approx(list(whole.wrong))
+    assert interval.estimate == pytest.approx(whole.rate)
 
 
 def test_overlap_is_taken_for_noise_by_the_confident_joint_and_less_so_by_anchors():
@@ -155,8 +159,8 @@ def test_the_interval_is_wider_where_patients_bring_two_equal_images():
     probs, given, _, _ = noisy(patients=False)
     twice = [np.repeat(x, 2, axis=0) for x in (probs, given, np.arange(len(given)))]
     args = {"rng": np.random.default_rng(0), "draws": 300}
-    alone = noise_rate_interval(twice[0], twice[1], np.arange(2 * len(given)), **args)
-    together = noise_rate_interval(*twice, **args)
+    alone = noise_rate_intervals(twice[0], twice[1], np.arange(2 * len(given)), **args).rate
+    together = noise_rate_intervals(*twice, **args).rate
     assert together.high - together.low > 1.2 * (alone.high - alone.low)
 
 
@@ -165,10 +169,10 @@ def test_a_class_given_to_none_is_undefined():
     for estimator in (by_confident_joint, by_anchors):
         assert math.isnan(estimator(probs, given).rate)
         assert np.isnan(estimator(probs, given).wrong).all()
-    interval = noise_rate_interval(probs, given, [0, 1], rng=np.random.default_rng(0), draws=10)
+    interval = noise_rate_intervals(probs, given, [0, 1], rng=np.random.default_rng(0), draws=10).rate
     assert math.isnan(interval.estimate)
     with pytest.raises(UsageError):
-        noise_rate_interval(probs, given, [0, 1], rng=np.random.default_rng(0), by="oracle")
+        noise_rate_intervals(probs, given, [0, 1], rng=np.random.default_rng(0), by="oracle")
 
 
 def test_loss_mixture_is_monotone_and_flat_without_a_second_kind():

@@ -40,7 +40,7 @@ PHANTOM = (
 PRIVATE = "This page holds images and report texts of patients: keep it where you would keep the archive."
 TITLES = {
     "zero_shot": "Zero-shot detection", "linear_probe": "Linear probe", "knn": "Nearest neighbours",
-    "retrieval": "Search by image and by words", "few_shot": "Few-shot curves",
+    "retrieval": "Search by image and by words", "few_shot": "Few-shot curves", "noise": "Label noise",
     "ood": "Out-of-distribution detection",
 }  # fmt: skip
 LIBRARIES = ("numpy", "torch", "onnxruntime", "transformers", "scikit-learn", "pillow")

@@ -62,6 +62,17 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "balanced_accuracy_score": ("balanced acc. ↑", "The mean of sensitivity and specificity at the threshold."),
     "recall_at_1_score": ("R@1 ↑", "The share of queries answered at the first place."),
     "recall_at_5_score": ("R@5 ↑", "The share of queries answered among the first five."),
+    "auroc_difference": ("AUROC apart", "AUROC of the first minus AUROC of the second named; 0 = equal."),
+    "noise_rate": (
+        "share wrong",
+        "The estimated share of wrong labels. Classes that overlap look like wrong labels, more so to the confident "
+        "joint than to anchors: compare with what the same estimate says where flips were planted.",
+    ),
+    "planted_rate": ("planted", "The share of labels that were flipped on purpose: what an estimate should say."),
+    "flips_auroc_score": ("flips AUROC ↑", "The chance that a flipped label is trusted less than one that was not."),
+    "doubt_precision_score": ("doubted, wrong ↑", "Of the labels in doubt, the share that had been flipped."),
+    "doubt_recall_score": ("wrong, doubted ↑", "Of the flipped labels, the share in doubt."),
+    "kept_precision_score": ("kept, right ↑", "Of the labels not in doubt, the share that had not been flipped."),
     "recall_at_10_score": ("R@10 ↑", "The share of queries answered among the first ten."),
 }  # fmt: skip
 

@@ -196,7 +196,7 @@ class Trial:
             "archive": self.archive.digest,
             "test": self.test_archive.digest,
             "config": digest(self.config),
-            "split": self.config.test_split if not self.external else "all",
+            "split": self._tested_part,
             "code": code_digest(),
         }
         return whole | ({"model": model.digest} if model else {})
@@ -204,8 +204,16 @@ class Trial:
     @cached_property
     def test_reads(self) -> int:
         """How often this test set has now been read, this time included; written down beside the archive."""
-        split = "all" if self.external else self.config.test_split
-        return count_reading(self.test_archive, split, digest(self.config))
+        return count_reading(self.test_archive, self._tested_part, digest(self.config))
+
+    @property
+    def earlier_reads(self) -> int:
+        """How often this test set has been read so far, for runs that do not read it."""
+        return readings(self.test_archive, self._tested_part)
+
+    @property
+    def _tested_part(self) -> str:
+        return "all" if self.external else self.config.test_split
 
     def _embed(self, archive: Archive) -> Embeddings:
         if self.model is None:
@@ -241,12 +249,17 @@ def count_reading(archive: Archive, split: str, what: str) -> int:
     Returns:
         How often it has now been read, this time included.
     """
-    place = archive.path / READS
-    lines = place.read_text(encoding="utf-8").splitlines() if place.exists() else []
-    before = sum(json.loads(line).get("split") == split for line in lines if line.strip())
-    with place.open("a", encoding="utf-8") as stream:
+    before = readings(archive, split)
+    with (archive.path / READS).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({"split": split, "config": what}) + "\n")
     return before + 1
+
+
+def readings(archive: Archive, split: str) -> int:
+    """How often a split has been tested on so far; `all` = the archive as a whole."""
+    place = archive.path / READS
+    lines = place.read_text(encoding="utf-8").splitlines() if place.exists() else []
+    return sum(json.loads(line).get("split") == split for line in lines if line.strip())
 
 
 @functools.cache

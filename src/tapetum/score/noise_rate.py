@@ -22,7 +22,7 @@ from tapetum.score.stats.bounds import Clusters, drawn_interval
 from tapetum.score.stats.draws import cluster_weights
 
 Weights = Float64[np.ndarray, "n"]
-ANCHORS = 0.2  # of a class's labels: chosen on made-up data, see docs/explanation/label-noise.md
+ANCHORS = 0.3  # of a class's labels: chosen on made-up data, see docs/explanation/label-noise.md
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,6 @@ class NoiseEstimate:
         """P(given | true): rows the true class, columns the given one; NaN for a class that is nobody's true one."""
         true = self.joint.sum(axis=0)
         return _divided(self.joint.T, np.broadcast_to(true[:, None], self.joint.shape))
-
-
-Estimator = Callable[[Float64[np.ndarray, "n k"], Int[np.ndarray, "n"], Weights], NoiseEstimate]
 
 
 def confident_counts(
@@ -128,13 +125,27 @@ def by_anchors(
     """
     if not 0 < share <= 1:
         raise UsageError(f"share={share:g}", "above 0, at most 1")
-    return _anchored(*mean_member(probs, labels), weights, share)
+    values, given = mean_member(probs, labels)
+    often = np.ones(len(given)) if weights is None else weights
+    return _anchored(np.argsort(-values, axis=0, kind="stable"), given, often, share)
 
 
 ESTIMATORS: Mapping[str, Callable[..., NoiseEstimate]] = {"confident": by_confident_joint, "anchors": by_anchors}
 
 
-def noise_rate_interval(
+@dataclass(frozen=True)
+class NoiseIntervals:
+    """Estimated shares of wrong labels with intervals over patients.
+
+    Attributes:
+        rate: of all labels. wrong: of the labels of each given class.
+    """
+
+    rate: Interval
+    wrong: tuple[Interval, ...]
+
+
+def noise_rate_intervals(
     probs: Float[np.ndarray, "*e n k"],
     labels: Given,
     clusters: Clusters,
@@ -142,8 +153,8 @@ def noise_rate_interval(
     rng: np.random.Generator,
     draws: int = 2000,
     by: str = "confident",
-) -> Interval:
-    """The estimated share of wrong labels with an interval over draws of patients.
+) -> NoiseIntervals:
+    """The estimated shares of wrong labels with intervals over draws of patients.
 
     The probabilities stay as they are: that another training would give others is not in the interval, nor is the error
     of the estimate's premises.
@@ -166,14 +177,20 @@ def noise_rate_interval(
         raise UsageError(f"by={by!r}", " or ".join(ESTIMATORS))
     values, given = mean_member(probs, labels)
     same_length(len(given), len(clusters), "clusters")
-    estimator: Estimator = _confident if by == "confident" else lambda p, y, w: _anchored(p, y, w, ANCHORS)
-    drawn = [
-        estimator(values, given, np.asarray(weights, dtype=np.float64)).rate
-        for block in cluster_weights(clusters, draws, rng)
-        for weights in block
-    ]
-    whole = estimator(values, given, np.ones(len(given))).rate
-    return drawn_interval(whole, np.array(drawn), clusters, level=0.95, note=f", by {by}")
+    orders = np.argsort(-values, axis=0, kind="stable")
+
+    def estimate(weights: Weights) -> Float64[np.ndarray, "k+1"]:
+        found = _confident(values, given, weights) if by == "confident" else _anchored(orders, given, weights, ANCHORS)
+        return np.array([found.rate, *found.wrong])
+
+    weighted = (w.astype(np.float64) for block in cluster_weights(clusters, draws, rng) for w in block)
+    drawn = np.stack([estimate(w) for w in weighted])
+    whole = estimate(np.ones(len(given)))
+    rate, *wrong = (
+        drawn_interval(float(e), d, clusters, level=0.95, note=f", by {by}")
+        for e, d in zip(whole, drawn.T, strict=True)
+    )
+    return NoiseIntervals(rate, tuple(wrong))
 
 
 def _counts(
@@ -197,15 +214,16 @@ def _confident(
 
 
 def _anchored(
-    probs: Float64[np.ndarray, "n k"], given: Int[np.ndarray, "n"], weights: Weights | None, share: float
+    orders: Int[np.ndarray, "n k"], given: Int[np.ndarray, "n"], weights: Weights, share: float
 ) -> NoiseEstimate:
-    k, labels = probs.shape[1], _label_counts(probs, given, weights)
-    often = np.ones(len(given)) if weights is None else weights
+    """By the images in falling order of the probability of each class."""
+    k = orders.shape[1]
+    labels = np.bincount(given, weights, k)
     transition = np.empty((k, k))
-    for c in range(k):
-        order = np.argsort(-probs[:, c], kind="stable")
-        passed = np.cumsum(often[order])
-        taken = np.clip(max(1.0, share * labels[c]) - (passed - often[order]), 0.0, often[order])
+    for c, order in enumerate(orders.T):
+        often = weights[order]
+        room = max(1.0, share * labels[c]) - (np.cumsum(often) - often)
+        taken = np.clip(room, 0.0, often)
         transition[c] = np.bincount(given[order], taken, k) / taken.sum()
     true, _ = optimize.nnls(transition.T, labels / labels.sum())
     joint = (true / true.sum())[None, :] * transition.T

@@ -64,7 +64,7 @@ def find_export(source: Path | str, config: IngestConfig) -> Export:
     phantom = (path / PHANTOM_MARK).is_file()
     if dataset:
         member = DATASETS.build(dataset)
-        card: Card = importlib.import_module(f"{DATASETS.package}.{dataset}").CARD
+        card: Card = importlib.import_module(f"{DATASETS.package}.{Spec.parse(dataset).name}").CARD
         return Export(path, path.name, functools.partial(member, path), card, card.modality, phantom)
     table = config.table
     if path.is_file():
