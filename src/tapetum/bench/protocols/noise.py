@@ -50,7 +50,7 @@ def noise(
         probe: adapter that judges and is judged; one that needs no words (`knn`: the vote of neighbours).
         by: estimate of how many to doubt, `anchors` or `confident`.
         folds: patient folds.
-        listed: most suspicious labels to name.
+        listed: most suspicious labels to name: the doubted, and those for which another class is more probable.
 
     Raises:
         UsageError: an unknown method, maker, estimate or probe. DataError: no labels, or a finding of one class only.
@@ -58,13 +58,8 @@ def noise(
     Source: own protocol, after LNMBench (arXiv 2512.09315). Differs: the rate is estimated and never given to a method,
     patients are resampled, the tested labels stay as they are, and labels are judged class by class.
     """
-    if by not in ESTIMATORS or not methods or not all(0 < r < 1 for r in rates):
-        raise UsageError(
-            f"by={by!r}, methods={methods}, rates={rates}", f"{' or '.join(ESTIMATORS)}, a method, rates in 0..1"
-        )
     methods, probe = tuple(str(Spec.parse(m)) for m in methods), str(Spec.parse(probe))
-    for method in methods:
-        Family("tapetum.score.noise").build(method)
+    _refuse(methods, rates, by)
     findings, notes = taught_findings(trial)
     learned = learned_on(trial, findings)
     makers = [str(_at(Spec.parse(kind), rate)) for kind in plant for rate in rates]
@@ -75,26 +70,34 @@ def noise(
     digests = {**trial.digests(None), "model": probe_digest(learned, probe)}
     records: list[Record] = []
     if planted:
-        asked = _context(trial, digests)
+        asked = _asked(trial, digests)
         records += cost_records(asked, trial, learned, probe, [given, *planted], list(doubts.values()))
     inside = _inside(trial, learned, digests)
-    for version in (given, *planted, *shuffled):
+    for version in versions:
         records += rate_records(inside, version)
     for version in planted:
+        row = f"{methods[0]}, as many as {by} say, on {version.name}"
         records += detection_records(inside, version, methods)
-        records += doubt_records(
-            inside, version, f"{methods[0]}, as many as {by} say, on {version.name}", doubts[version.name]
-        )
+        records += doubt_records(inside, version, row, doubts[version.name])
     records += [control_record(inside, version, probe) for version in shuffled]
     notes += [*left_out, *_suspicious(learned, given, methods[0], by, listed)]
     return Results(tuple(records), (), tuple(notes), None, trial)
+
+
+def _refuse(methods: tuple[str, ...], rates: tuple[float, ...], by: str) -> None:
+    if by not in ESTIMATORS or not methods or not all(0 < r < 1 for r in rates):
+        raise UsageError(
+            f"by={by!r}, methods={methods}, rates={rates}", f"{' or '.join(ESTIMATORS)}, a method, rates in 0..1"
+        )
+    for method in methods:
+        Family("tapetum.score.noise").build(method)
 
 
 def _at(spec: Spec, rate: float) -> Spec:
     return Spec(spec.name, {**spec.options, "rate": rate})
 
 
-def _context(trial: Trial, digests: dict[str, str]) -> Context:
+def _asked(trial: Trial, digests: dict[str, str]) -> Context:
     """Of the tested images; reading them is counted here."""
     return Context(
         "noise", tuple(r.patient_id for r in trial.test_records), trial.config.seed, trial.config.draws, SELECTION,
@@ -111,7 +114,7 @@ def _inside(trial: Trial, learned: Learned, digests: dict[str, str]) -> Context:
 
 
 def _suspicious(learned: Learned, version: Version, method: str, by: str, listed: int) -> list[str]:
-    """How many labels of each class are doubted, and the least trusted of them by name."""
+    """How many labels of each class are doubted, and by name the least trusted that are doubted or improbable."""
     judge, lines = Family("tapetum.score.noise").build(method), list[tuple[float, str]]()
     shares: list[str] = []
     for question, doubt in zip(version.questions, version.doubts(method, by), strict=True):
@@ -119,11 +122,12 @@ def _suspicious(learned: Learned, version: Version, method: str, by: str, listed
         for c in range(len(question.classes) - 1, -1, -1):
             of = question.given == c
             shares.append(f"{question.classes[c]} {int((doubt & of).sum())} of {int(of.sum())}")
-        rivals = np.where(np.eye(len(question.classes), dtype=bool)[question.given], -1, question.probs).argmax(axis=1)
-        for i in np.flatnonzero(doubt):
+        others = np.where(np.eye(len(question.classes), dtype=bool)[question.given], -1, question.probs)
+        unlikely = others.max(axis=1) > question.probs[np.arange(len(doubt)), question.given]
+        for i in np.flatnonzero(doubt | unlikely):
             image = learned.rows.image_ids[question.rows[i]][:16]
-            told, looks = question.classes[question.given[i]], question.classes[rivals[i]]
-            line = f"in doubt: {image}, labelled {told}, looks like {looks}, quality {quality[i]:.3f}"
-            lines.append((float(quality[i]), line))
+            told, looks = question.classes[question.given[i]], question.classes[others[i].argmax()]
+            line = f"{'in doubt' if doubt[i] else 'unlikely'}: {image}, labelled {told}, looks like {looks}"
+            lines.append((float(quality[i]), f"{line}, quality {quality[i]:.3f}"))
     head = f"{AS_GIVEN}: in doubt by {method}, as many as {by} say, to be read again, not proven wrong: "
     return [head + ", ".join(shares), *(line for _, line in sorted(lines)[:listed])]
