@@ -115,7 +115,7 @@ def test_an_archive_without_labels_has_scores_of_features(tmp_path, foreign):
     bare = clinic(tmp_path / "bare", seed=2)
     results = run_bench("ood", bare, CONFIG, test=foreign)
     assert {(r.row, r.supervision) for r in results.records} == {("knn()", "unsupervised")}
-    assert any("left out, no labels: energy, relative_mahalanobis" in note for note in results.notes)
+    assert any("left out, no labels: mahalanobis, energy" in note for note in results.notes)
     with pytest.raises(UsageError, match="needs head"):
         run_bench("ood(scores=('energy',))", bare, CONFIG, test=foreign)
 
@@ -175,3 +175,21 @@ def test_the_page_says_what_was_found(toy_archive, foreign, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "Out-of-distribution detection" in page
     assert "FPR95 ↓" in page
+
+
+def test_validation_images_like_training_images_choose_no_threshold(toy_archive, foreign, monkeypatch):
+    val = [r.image_id for r in toy_archive.in_split(Split.VAL)]
+    train = [r.image_id for r in toy_archive.in_split(Split.TRAIN)]
+    asked = []
+
+    def alike(learned, ids, tested):
+        asked.append((learned.digest, sorted(ids), tested.digest))
+        return frozenset(val[:3])
+
+    monkeypatch.setattr("tapetum.bench.outlying.copies", alike)
+    parts = parts_of(trial_of(toy_archive, CONFIG, test=foreign), "")
+    assert [r.image_id for r in parts.val] == val[3:]
+    assert asked == [(toy_archive.digest, sorted(train), toy_archive.digest)]
+    assert parts.notes == (f"3 of {len(val)} validation images left out: they look like training images",)
+    whole = trial_of(toy_archive, dataclasses.replace(CONFIG, keep_copies=True), test=foreign)
+    assert len(parts_of(whole, "").val) == len(val)

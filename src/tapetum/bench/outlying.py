@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
+from tapetum.archive.duplicates import copies
 from tapetum.bench.measures import FEW_DRAWS, Context
 from tapetum.bench.rows import context
 from tapetum.bench.trial import Trial, trial_of
@@ -72,7 +73,8 @@ def parts_of(trial: Trial, unseen: str) -> Parts:
             "--test OTHER_ARCHIVE, or ood(unseen='FINDING')",
         )
     here = trial_of(trial.archive, trial.config, model=trial.model, progress=trial.progress) if unseen == "" else trial
-    train, val = (here.archive.in_split(s) for s in (Split.TRAIN, Split.VAL))
+    train = here.archive.in_split(Split.TRAIN)
+    val, without = _apart(here, train)
     if unseen:
         parts = _held_out(here, unseen, train, val)
     else:
@@ -80,10 +82,22 @@ def parts_of(trial: Trial, unseen: str) -> Parts:
             train, val, here.test_records, trial.test_records, here.embeddings, trial.test_embeddings,
             max(here.test_reads, trial.test_reads), here.notes,
         )  # fmt: skip
+    parts = dataclasses.replace(parts, notes=(*without, *parts.notes))
     for name in ("train", "val", "test", "outside"):
         if not getattr(parts, name):
             raise DataError(f"no image in the part {name!r}", "known images to fit, choose and test on, and OOD images")
     return parts
+
+
+def _apart(trial: Trial, train: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:
+    """The validation images that look like no training image: copies would put the threshold too low."""
+    val = trial.archive.in_split(Split.VAL)
+    if trial.config.keep_copies:
+        return list(val), []
+    alike = copies(trial.archive, [r.image_id for r in train], trial.archive)
+    kept = [r for r in val if r.image_id not in alike]
+    gone = len(val) - len(kept)
+    return kept, [f"{gone} of {len(val)} validation images left out: they look like training images"] if gone else []
 
 
 def _held_out(trial: Trial, unseen: str, train: Sequence[ImageRecord], val: Sequence[ImageRecord]) -> Parts:

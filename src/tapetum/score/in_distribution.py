@@ -191,6 +191,13 @@ class InDistribution:
         inside = centred @ self.basis
         return inside, np.maximum(lengths(centred) ** 2 - lengths(inside) ** 2, 0.0)
 
+    def principal_about(self, origin: Float64[np.ndarray, "d"], dims: int) -> Float64[np.ndarray, "d p"]:
+        """The directions in which the images lie farthest from a point, farthest first."""
+        if self.basis is not None:
+            return principal(self.rows - origin, dims)
+        away = self.mean - origin
+        return np.linalg.eigh(self.covariance + np.outer(away, away))[1][:, ::-1][:, :dims]
+
     @cached_property
     def covariance(self) -> Float64[np.ndarray, "r r"]:
         """Of all features, divided by n, in the coordinates of `compact`."""
@@ -249,10 +256,8 @@ def shrinkage_of(covariance: Float64[np.ndarray, "r r"], fourth_moment: float, i
 def principal(rows: Float64[np.ndarray, "n d"], dims: int) -> Float64[np.ndarray, "d p"]:
     """The directions in which rows are longest, longest first; fewer than `dims` where they span no more.
 
-    Through the rows' inner products where there are fewer rows than columns, else through the columns'.
+    Through the rows' inner products: for fewer rows than columns.
     """
-    if len(rows) > rows.shape[1]:
-        return np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :dims]
     squares, vectors = np.linalg.eigh(rows @ rows.T)
     squares, vectors = squares[::-1][:dims], vectors[:, ::-1][:, :dims]
     some = squares > max(squares[0], TINY) * max(rows.shape) * np.finfo(np.float64).eps

@@ -9,7 +9,7 @@ from tapetum.core.errors import UsageError
 
 __all__ = ["ood"]
 
-DEFAULT = ("energy", "relative_mahalanobis", "knn")
+DEFAULT = ("knn", "mahalanobis", "energy")
 
 
 def ood(
@@ -24,7 +24,7 @@ def ood(
 
     Args:
         trial: the archive learned on; with another archive (`--test`), all of that one is OOD.
-        scores: members of `score/ood` with options; one of logits, one of classes and one of features if empty.
+        scores: members of `score/ood` with options; one of features, one of classes and one of logits if empty.
         head: the linear adapter that the labels are learned with, for scores that need a head. It is read as findings
             that occur together (sigmoid), with `exclusive=true` as classes (softmax).
         unseen: instead of another archive, a label: its images are OOD, and none of them is fitted or chosen on.

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float64
 
-from tapetum.score.in_distribution import InDistribution, Need, outside, principal, principal_dims
+from tapetum.score.in_distribution import InDistribution, Need, outside, principal_dims
 from tapetum.score.post_hoc import PostHoc
 
 __all__ = ["Residual"]
@@ -36,7 +36,7 @@ class Residual(PostHoc):
 
     def _learn(self, known: InDistribution) -> None:
         dims = principal_dims(self.dims, known.dim, len(known.features))
-        self.basis_ = principal(known.rows - known.mean, dims)
+        self.basis_ = known.principal_about(known.mean, dims)
 
     def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
         return outside(features - known.mean, self.basis_)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float64
 
-from tapetum.score.in_distribution import TINY, InDistribution, Need, outside, principal, principal_dims
+from tapetum.score.in_distribution import TINY, InDistribution, Need, outside, principal_dims
 from tapetum.score.post_hoc import PostHoc
 
 __all__ = ["Vim"]
@@ -42,7 +42,7 @@ class Vim(PostHoc):
         rounding = max(head.weight.shape) * float(np.finfo(np.float32).eps)
         self.origin_ = -np.linalg.pinv(head.weight.astype(np.float64), rcond=rounding) @ head.bias
         dims = principal_dims(self.dims, known.dim, len(known.features))
-        self.basis_ = principal(known.rows - self.origin_, dims)
+        self.basis_ = known.principal_about(self.origin_, dims)
         left = outside(known.rows - self.origin_, self.basis_).mean()
         self.scale_ = float(np.abs(known.logits.max(axis=1)).mean() / max(left, TINY))
 
