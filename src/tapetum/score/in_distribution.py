@@ -194,7 +194,7 @@ class InDistribution:
     def principal_about(self, origin: Float64[np.ndarray, "d"], dims: int) -> Float64[np.ndarray, "d p"]:
         """The directions in which the images lie farthest from a point, farthest first."""
         if self.basis is not None:
-            return principal(self.rows - origin, dims)
+            return self.basis[:, :dims] if origin is self.mean else principal(self.rows - origin, dims)
         away = self.mean - origin
         return np.linalg.eigh(self.covariance + np.outer(away, away))[1][:, ::-1][:, :dims]
 
