@@ -68,7 +68,7 @@ def _fit(
         variance = (belongs * (x - mean[:, None]) ** 2).sum(axis=1) / size + floor
         joint = _log_joint(x, part, mean, variance)
         belongs = special.softmax(joint, axis=0)
-        now = float(np.mean(special.logsumexp(joint, axis=0)))
+        now = float(np.logaddexp(joint[0], joint[1]).mean())
         if abs(now - before) < 1e-12:
             break
         before = now
