@@ -26,7 +26,7 @@ PAGE = (ROOT / "docs" / "reference" / "results.md").read_text(encoding="utf-8")
 # `odir`, the one that README speaks of.
 LONG = {
     "ablation_odir", "brain_tumor", "compare_odir", "compare_odir_trained", "compare_tvhl_trained", "dermamnist",
-    "distil_tvhl_oct", "pneumoniamnist",
+    "distil_tvhl_oct", "ood", "pneumoniamnist",
 }  # fmt: skip
 RECIPES = [name for name in re.findall(r"^<!-- (\w+) -->$", PAGE, flags=re.MULTILINE) if name not in LONG]
 SCRIPT = "from tapetum.cli import main; main()"

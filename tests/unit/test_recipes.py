@@ -54,6 +54,8 @@ def test_estimates_are_read_from_a_table() -> None:
     found = runner.estimates(table)
     assert found[:2] == [("macro", 0.861), ("text → image", 0.125)]
     assert [value for _, value in found[2:]] == [0.802, 0.863]
+    scores = "  OOD  120  80  0.573 [0.431, 0.709]   0.766 [0.645, 0.876]\n  ID  120  40  0.573 [0.431, 0.709]\n"
+    assert runner.estimates(scores) == [("OOD", 0.573)]
 
 
 def test_agreement_needs_the_same_numbers(capsys) -> None:
