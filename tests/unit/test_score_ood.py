@@ -272,3 +272,14 @@ def test_known_images_that_do_not_fit(told, match):
 def test_an_unknown_mode_is_refused():
     with pytest.raises(UsageError, match="mode='both'"):
         InDistribution(np.eye(2), mode="both")
+
+
+def test_dice_refuses_standardised_features():
+    """Mean contributions are rounding errors there: which weights are kept would be chance."""
+    rng = np.random.default_rng(0)
+    raw = rng.normal(size=(60, 6)) + 3
+    head = Head(rng.normal(size=(2, 6)).astype(np.float32), np.zeros(2, np.float32))
+    SCORES.build("dice").fit(InDistribution(raw, head=head, mode="softmax"))
+    standardised = ((raw - raw.mean(0)) / raw.std(0)).astype(np.float32)
+    with pytest.raises(UsageError, match="rounding errors"):
+        SCORES.build("dice").fit(InDistribution(standardised, head=head, mode="softmax"))

@@ -8,10 +8,13 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float64
 
+from tapetum.core.errors import UsageError
 from tapetum.score.in_distribution import InDistribution, Need
 from tapetum.score.post_hoc import PostHoc, share
 
 __all__ = ["Dice"]
+
+CENTRED = 1e-6  # of the spread of the features: means below it are rounding errors
 
 
 @dataclass
@@ -26,6 +29,9 @@ class Dice(PostHoc):
     Returns:
         Any range, higher = more OOD.
 
+    Raises:
+        UsageError: on fitting, a sparsity outside 0..1, or centred features, of which no weight contributes on average.
+
     Source: Sun and Li, ECCV 2022. Differs: nothing.
     """
 
@@ -39,6 +45,11 @@ class Dice(PostHoc):
 
     def _learn(self, known: InDistribution) -> None:
         head = known.linear
+        if float(np.abs(known.mean).max(initial=0.0)) <= CENTRED * float(known.features.std()):
+            raise UsageError(
+                "the known features have a mean of 0: dice would rank weights by rounding errors",
+                "features as the network gives them, not standardised", "another score, for example energy",
+            )  # fmt: skip
         given = known.mean * head.weight
         self.weight_ = np.where(given > np.quantile(given, self.sparsity), head.weight, 0.0)
         self.bias_ = head.bias.astype(np.float64)
