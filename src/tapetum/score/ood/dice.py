@@ -14,7 +14,7 @@ from tapetum.score.post_hoc import PostHoc, share
 
 __all__ = ["Dice"]
 
-CENTRED = 1e-6  # of the spread of the features: means below it are rounding errors
+CENTRED = 1e-4  # of the spread of the features: means below it are rounding errors in single precision
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Dice(PostHoc):
 
     def _learn(self, known: InDistribution) -> None:
         head = known.linear
-        if float(np.abs(known.mean).max(initial=0.0)) <= CENTRED * float(known.features.std()):
+        if float(np.sqrt((known.mean**2).mean())) <= CENTRED * float(known.features.std()):
             raise UsageError(
                 "the known features have a mean of 0: dice would rank weights by rounding errors",
                 "features as the network gives them, not standardised", "another score, for example energy",
