@@ -60,13 +60,33 @@ def test_operating_point_by_patients():
     labels = np.repeat(rng.random(100) < 0.5, 2).astype(int)
     probs = np.repeat(rng.random(100), 2)
     who = np.repeat(np.arange(100), 2)
-    point = operating_point(probs, labels, 0.5, who, rng=rng, draws=500)
+    point = operating_point(probs, labels, 0.5, who)
     naive = operating_point(probs, labels, 0.5)
     assert point.sensitivity.estimate == naive.sensitivity.estimate
-    assert "patient-cluster" in point.sensitivity.method
+    assert "of 44 patients" in point.sensitivity.method
     assert point.sensitivity.high - point.sensitivity.low > 1.2 * (naive.sensitivity.high - naive.sensitivity.low)
-    with pytest.raises(UsageError, match="generator"):
-        operating_point(probs, labels, 0.5, who)
+    with pytest.raises(DataError, match="clusters"):
+        operating_point(probs, labels, 0.5, who[1:])
+
+
+def test_a_sensitivity_of_one_is_not_certain():
+    """Four patients with two positive eyes each, all found; five healthy ones, one eye of one called wrongly."""
+    labels = np.array([1] * 8 + [0] * 10)
+    probs = np.array([0.9] * 8 + [0.1] * 9 + [0.8])
+    who = np.repeat(np.arange(9), 2)
+    point = operating_point(probs, labels, 0.5, who)
+    # four patients, not eight eyes: 4 / (4 + 1.96²)
+    assert (point.sensitivity.estimate, point.sensitivity.high) == (1, 1)
+    assert point.sensitivity.low == pytest.approx(4 / (4 + 1.959964**2))
+    # the rests of the patients are .2, .2, .2, .2 and -.8: variance .8 · 5/4 / 10² = .01, worth .9 · .1 / .01 = 9
+    assert point.specificity.low == pytest.approx(wilson_interval(9, 10).low, abs=0.03)
+    assert "worth 9.0" in point.specificity.method
+    # every patient half right: no variance between patients, and still no more than as many trials as images
+    halves = operating_point(np.tile([0.9, 0.1], 10), np.ones(20), 0.5, np.repeat(np.arange(10), 2))
+    assert (halves.sensitivity.low, halves.sensitivity.high) == pytest.approx(
+        (wilson_interval(10, 20).low, wilson_interval(10, 20).high)
+    )
+    assert math.isnan(halves.specificity.estimate)
 
 
 def test_reliability_bins():

@@ -115,7 +115,7 @@ def decision_records(
         if not known.any() or np.isnan(thresholds[j]):
             continue
         p, truth, who = probs[known, j], labels[known, j].astype(int), _who(context.patients, known)
-        point = operating_point(p, truth, float(thresholds[j]), who, rng=context.rng(), draws=context.draws)
+        point = operating_point(p, truth, float(thresholds[j]), who)
         parts = {"sensitivity_score": point.sensitivity, "specificity_score": point.specificity}
         parts |= {"ppv_score": point.ppv, "npv_score": point.npv}
         spec = f"balanced_accuracy_score(threshold={float(thresholds[j])!r})"

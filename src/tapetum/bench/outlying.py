@@ -233,7 +233,7 @@ def _records(
 ) -> list[Record]:
     who, known = within.patients, ~ood
     few = min(FEW_DRAWS, within.draws)
-    point = operating_point(scores, ood, threshold, who, rng=within.rng(), draws=within.draws)
+    point = operating_point(scores, ood, threshold, who)
     found: list[Record] = []
     for finding, values, truth in (("OOD", scores, ood), ("ID", -scores, known)):
         intervals = {"auroc_score": auroc_interval(values, truth, who, rng=within.rng(), draws=within.draws)}

@@ -10,13 +10,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Real
+from jaxtyping import Bool, Float, Real
 
 from tapetum.core.errors import UsageError
 from tapetum.core.types import Interval
 from tapetum.score.inputs import binary_scores, finite_scores, known_labels, same_length
-from tapetum.score.stats import Clusters, mean_interval
-from tapetum.score.stats.proportions import wilson_interval
+from tapetum.score.stats.bounds import Clusters
+from tapetum.score.stats.proportions import clustered_wilson_interval, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,6 @@ def operating_point(
     threshold: float,
     clusters: Clusters | None = None,
     *,
-    rng: np.random.Generator | None = None,
-    draws: int = 2000,
     level: float = 0.95,
 ) -> OperatingPoint:
     """Sensitivity, specificity and predictive values at a threshold, each with an interval.
@@ -90,10 +88,8 @@ def operating_point(
         probs: any range, higher = more likely positive.
         labels: 0 or 1.
         threshold: on the scale of `probs`, chosen on other data.
-        clusters: the patient of each image; with it the intervals resample patients, without it they are Wilson's,
-            which assume independent subjects (one image per patient) and say so.
-        rng: needed with `clusters`.
-        draws: number of bootstrap draws.
+        clusters: the patient of each image; with it Wilson's interval counts patients (it keeps a width where every
+            call is right), without it it assumes independent subjects (one image per patient) and says so.
         level: confidence level, between 0 and 1.
 
     Returns:
@@ -101,7 +97,7 @@ def operating_point(
 
     Raises:
         DataError: NaN, unequal lengths, or labels other than 0 and 1.
-        UsageError: `clusters` without `rng`, or a threshold that is NaN.
+        UsageError: a threshold that is NaN.
 
     Example:
         >>> point = operating_point(np.array([0.9, 0.2, 0.6, 0.1]), np.array([1, 1, 0, 0]), 0.5)
@@ -112,8 +108,6 @@ def operating_point(
         raise UsageError(
             "the threshold is NaN: none was chosen", "a number", "threshold_for_sensitivity on validation data"
         )
-    if clusters is not None and rng is None:
-        raise UsageError("clusters without a generator", "rng=numpy.random.default_rng(seed)")
     values, truth = binary_scores(probs, labels)
     called = values >= threshold
     parts = {
@@ -122,9 +116,7 @@ def operating_point(
         "ppv": (called, truth),
         "npv": (~called, ~truth),
     }
-
-    resample = None if clusters is None or rng is None else (clusters, rng, draws)
-    intervals = {name: _share(*pair, level, resample) for name, pair in parts.items()}
+    intervals = {name: _share(*pair, clusters, level) for name, pair in parts.items()}
     return OperatingPoint(
         threshold=float(threshold),
         **intervals,
@@ -136,14 +128,9 @@ def operating_point(
 
 
 def _share(
-    among: Bool[np.ndarray, "n"],
-    right: Bool[np.ndarray, "n"],
-    level: float,
-    resample: tuple[Clusters, np.random.Generator, int] | None,
+    among: Bool[np.ndarray, "n"], right: Bool[np.ndarray, "n"], clusters: Clusters | None, level: float
 ) -> Interval:
     """The share of `among` that is `right`, by patients where they are known."""
-    if resample is None:
+    if clusters is None:
         return wilson_interval(int((among & right).sum()), int(among.sum()), level=level)
-    clusters, rng, draws = resample
-    hits: Float64[np.ndarray, "n"] = np.where(among, right.astype(np.float64), np.nan)
-    return mean_interval(hits, clusters, rng=rng, draws=draws, level=level)
+    return clustered_wilson_interval(np.where(among, right.astype(np.float64), np.nan), clusters, level=level)
