@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tapetum.core.errors import DataError
 from tapetum.core.registry import Family
+from tapetum.score.calibrating import modes
 from tapetum.score.metrics.expected_calibration_error import expected_calibration_error
 
 CALIBRATORS = Family("tapetum.score.calibration")
@@ -14,8 +16,12 @@ CALIBRATORS = Family("tapetum.score.calibration")
 def specs():
     """Every member, in each of its modes."""
     for name in CALIBRATORS.names():
-        modes = ("sigmoid", "softmax") if "mode" in CALIBRATORS.options(name) else ("",)
-        yield from (f"{name}(mode={mode!r})" if mode else name for mode in modes)
+        both = len(modes(name)) > 1
+        yield from (f"{name}(mode={mode!r})" if both else name for mode in modes(name))
+
+
+def softmax(spec):
+    return "softmax" in spec or modes(spec) == ("softmax",)
 
 
 each_spec = pytest.mark.parametrize("spec", list(specs()))
@@ -25,7 +31,7 @@ def overconfident(spec, n=1500, seed=0):
     """Logits three times too large, with the labels that the mode wants."""
     rng = np.random.default_rng(seed)
     true = rng.normal(size=(n, 3))
-    if "softmax" in spec:
+    if softmax(spec):
         labels = np.argmax(true + rng.gumbel(size=true.shape), axis=1)
     else:
         labels = (rng.random(true.shape) < 1 / (1 + np.exp(-true))).astype(float)
@@ -33,14 +39,14 @@ def overconfident(spec, n=1500, seed=0):
 
 
 def raw(spec, logits):
-    if "softmax" in spec:
+    if softmax(spec):
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
     return 1 / (1 + np.exp(-logits))
 
 
 def error(spec, probs, labels):
-    if "softmax" in spec:
+    if softmax(spec):
         return expected_calibration_error(probs, labels)
     return float(np.mean([expected_calibration_error(probs[:, j], labels[:, j]) for j in range(probs.shape[1])]))
 
@@ -54,7 +60,7 @@ def test_probabilities(spec):
     probs = fitted(np.random.default_rng(1).normal(size=(50, 3)) * 20)
     assert probs.shape == (50, 3)
     assert ((probs >= 0) & (probs <= 1)).all()
-    if "softmax" in spec:
+    if softmax(spec):
         np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-12)
 
 
@@ -82,13 +88,22 @@ def test_what_is_declared_of_the_order_holds(spec):
             assert (np.diff(column[np.argsort(before)]) >= 0).all()
     if fitted.preserves_argmax:
         np.testing.assert_array_equal(np.argmax(probs, axis=1), np.argmax(logits, axis=1))
-    assert fitted.preserves_order or fitted.preserves_argmax
+
+
+@each_spec
+def test_what_is_declared_of_the_modes_holds(spec):
+    assert set(modes(spec)) <= {"sigmoid", "softmax"}
+    assert ("mode" in CALIBRATORS.options(spec.split("(")[0])) == (len(modes(spec)) > 1)
+    logits, labels = overconfident(spec)
+    other = np.argmax(labels, axis=1) if labels.ndim == 2 else np.eye(3)[labels]
+    with pytest.raises((DataError, TypeError, ValueError)):  # labels of the other kind
+        CALIBRATORS.build(spec).fit(logits, other)
 
 
 @each_spec
 def test_state_survives_storing(spec):
     logits, labels = overconfident(spec)
-    if "softmax" not in spec:
+    if not softmax(spec):
         labels[:, 1] = 0.0
     fitted = CALIBRATORS.build(spec).fit(logits, labels)
     state = fitted.state()

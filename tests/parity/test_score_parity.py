@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sklearn.metrics as peer
+from scipy import optimize, special
 from scipy import stats as scipy_stats
 from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
@@ -12,9 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from statsmodels.stats.proportion import proportion_confint
 
 from tapetum.score import delong_interval, wilson_interval
+from tapetum.score.calibration.beta import Beta
+from tapetum.score.calibration.dirichlet import Dirichlet
 from tapetum.score.calibration.isotonic import Isotonic
 from tapetum.score.calibration.platt import Platt
 from tapetum.score.calibration.temperature import Temperature
+from tapetum.score.calibration.vector import Vector
 from tapetum.score.metrics.auroc_score import auroc_score
 from tapetum.score.metrics.average_precision_score import average_precision_score
 from tapetum.score.metrics.balanced_accuracy_score import balanced_accuracy_score
@@ -189,3 +193,60 @@ def test_temperature_is_logistic_regression_without_intercept():
     line = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-12).fit(logits[:, None], labels)
     fitted = Temperature().fit(logits[:, None], labels[:, None].astype(float))
     assert 1 / fitted.temperatures[0] == pytest.approx(line.coef_[0, 0], rel=1e-4)
+
+
+def classes_of(seed, n=400, k=3):
+    """Logits twice too large, of classes that lean to the first."""
+    rng = np.random.default_rng(seed)
+    true = rng.normal(size=(n, k)) + np.array([0.5, 0, 0])
+    return 2 * true, np.argmax(true + rng.gumbel(size=true.shape), axis=1)
+
+
+@each_seed
+def test_vector_and_beta_of_a_column(seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(500, 1)) * 2
+    labels = (rng.random((500, 1)) < special.expit(0.6 * logits - 0.4)).astype(float)
+    theirs = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logits, labels[:, 0])
+    ours = Vector().fit(logits, labels)
+    assert (ours.weights[0], ours.biases[0]) == pytest.approx((theirs.coef_[0, 0], theirs.intercept_[0]), rel=1e-4)
+    p = special.expit(logits)
+    sides = np.hstack([np.log(p), -np.log1p(-p)])
+    curve = LogisticRegression(C=np.inf, tol=1e-10, max_iter=5000).fit(sides, labels[:, 0])
+    if (curve.coef_ < 0).any():  # the published way: leave the negative one out and fit again
+        kept = np.flatnonzero(curve.coef_[0] > 0)
+        sides = sides[:, kept]
+        curve = LogisticRegression(C=np.inf, tol=1e-10, max_iter=5000).fit(sides, labels[:, 0])
+    np.testing.assert_allclose(Beta().fit(logits, labels)(logits)[:, 0], curve.predict_proba(sides)[:, 1], atol=1e-4)
+
+
+@each_seed
+def test_vector_of_classes(seed):
+    logits, labels = classes_of(seed)
+
+    def loss(flat):
+        return -special.log_softmax(logits * flat[:3] + np.append(flat[3:], 0), axis=1)[range(400), labels].mean()
+
+    found = optimize.minimize(loss, [1, 1, 1, 0, 0], method="Powell", options={"xtol": 1e-9, "ftol": 1e-14}).x
+    theirs = special.softmax(logits * found[:3] + np.append(found[3:], 0), axis=1)
+    np.testing.assert_allclose(Vector("softmax").fit(logits, labels)(logits), theirs, atol=1e-4)
+
+
+@each_seed
+def test_dirichlet(seed):
+    logits, labels = classes_of(seed)
+    logs = special.log_softmax(logits, axis=1)
+    theirs = LogisticRegression(C=np.inf, tol=1e-10, max_iter=5000).fit(logs, labels)
+    free = Dirichlet(off_diagonal=1e-9, bias=1e-9).fit(logits, labels)
+    np.testing.assert_allclose(free(logits), theirs.predict_proba(logs), atol=1e-4)
+
+    def loss(flat):
+        w, b = flat[:9].reshape(3, 3), flat[9:]
+        nll = -special.log_softmax(logs @ w.T + b, axis=1)[range(400), labels].mean()
+        off = np.mean([w[i, j] ** 2 for i in range(3) for j in range(3) if i != j])
+        return nll + 0.3 * off + 0.2 * np.mean(b**2)
+
+    found = optimize.minimize(loss, np.append(np.eye(3).ravel(), np.zeros(3)), method="BFGS").x
+    ours = Dirichlet(off_diagonal=0.3, bias=0.2).fit(logits, labels)
+    np.testing.assert_allclose(ours.weights.ravel(), found[:9], atol=1e-3)
+    np.testing.assert_allclose(ours.biases, found[9:], atol=1e-3)

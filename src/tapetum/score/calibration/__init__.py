@@ -2,6 +2,9 @@
 
 A column for which no calibrated probability exists (one class only, or logits that run against the labels) gives NaN,
 and `uncalibrated` says why: an uncalibrated number dressed as a probability would be worse than none.
+
+Each file declares `MODES`: `sigmoid` (columns are findings that occur together) or `softmax` (exclusive classes); one
+that can do both has an option `mode`.
 """
 
 from __future__ import annotations

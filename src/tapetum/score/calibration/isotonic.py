@@ -13,6 +13,8 @@ from tapetum.score.calibrating import NO_RELATION, checked_logits, columns, fitt
 
 __all__ = ["Isotonic"]
 
+MODES = ("sigmoid",)
+
 
 @dataclass
 class Isotonic:

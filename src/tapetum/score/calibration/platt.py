@@ -9,9 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Real
 from scipy import optimize, special
 
-from tapetum.score.calibrating import NO_RELATION, checked_logits, columns, fitted_width, reasons_of
+from tapetum.score.calibrating import checked_logits, fitted_width, reasons_of, solved_columns
 
 __all__ = ["Platt"]
+
+MODES = ("sigmoid",)
 
 
 @dataclass
@@ -46,15 +48,7 @@ class Platt:
 
     def fit(self, logits: Float[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]) -> Platt:
         """Fit on validation data; see the family's protocol."""
-        slopes, intercepts = np.full(logits.shape[1], np.nan), np.full(logits.shape[1], np.nan)
-        reasons = dict[int, str]()
-        for j, (z, truth, reason) in enumerate(columns(logits, labels)):
-            slope, intercept = (np.nan, np.nan) if reason else _line(z, truth)
-            if slope > 0:
-                slopes[j], intercepts[j] = slope, intercept
-            else:
-                reasons[j] = reason or NO_RELATION
-        self.slopes, self.intercepts, self.uncalibrated = slopes, intercepts, reasons
+        (self.slopes, self.intercepts), self.uncalibrated = solved_columns(logits, labels, _line, 2)
         return self
 
     def __call__(self, logits: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
@@ -74,11 +68,11 @@ class Platt:
         return self
 
 
-def _line(z: Float64[np.ndarray, "n"], truth: Bool[np.ndarray, "n"]) -> tuple[float, float]:
+def _line(z: Float64[np.ndarray, "n"], truth: Bool[np.ndarray, "n"]) -> tuple[float, float] | None:
     """Slope and intercept of greatest likelihood, targets drawn in as Platt does so that they stay finite."""
     spread = float(z.std())
     if spread <= 1e-12 * max(1.0, float(np.abs(z).max())):
-        return float("nan"), float("nan")
+        return None
     positives, negatives = int(truth.sum()), int((~truth).sum())
     target = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     x = np.stack([(z - z.mean()) / spread, np.ones(len(z))])
@@ -89,4 +83,4 @@ def _line(z: Float64[np.ndarray, "n"], truth: Bool[np.ndarray, "n"]) -> tuple[fl
 
     start = np.array([0.0, special.logit(target.mean())])
     slope, intercept = optimize.minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-9}).x
-    return float(slope / spread), float(intercept - slope * z.mean() / spread)
+    return (slope / spread, intercept - slope * z.mean() / spread) if slope > 0 else None

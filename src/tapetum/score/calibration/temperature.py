@@ -7,16 +7,24 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float64, Real
+from jaxtyping import Bool, Float, Float64, Real
 from scipy import optimize, special
 
-from tapetum.core.errors import DataError, UsageError
-from tapetum.score.calibrating import NO_RELATION, ONE_CLASS, checked_logits, columns, fitted_width, reasons_of
-from tapetum.score.inputs import same_length
+from tapetum.core.errors import UsageError
+from tapetum.score.calibrating import (
+    NO_RELATION,
+    ONE_CLASS,
+    STEEPEST,
+    checked_logits,
+    class_labels,
+    fitted_width,
+    reasons_of,
+    solved_columns,
+)
 
 __all__ = ["Temperature"]
 
-STEEPEST = 1e3  # largest |logit| / temperature: classes that are fully apart have no finite optimum
+MODES = ("sigmoid", "softmax")
 
 
 @dataclass
@@ -89,26 +97,22 @@ class Temperature:
     def _fit_columns(
         logits: Float[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]
     ) -> tuple[Float64[np.ndarray, "k"], dict[int, str]]:
-        found, reasons = np.full(logits.shape[1], np.nan), dict[int, str]()
-        for j, (z, truth, reason) in enumerate(columns(logits, labels)):
-            if not reason:
-                found[j] = _temperature(lambda s, z=z, y=truth: float(np.mean(z * (special.expit(s * z) - y))), z)
-            if np.isnan(found[j]):
-                reasons[j] = reason or NO_RELATION
-        return found, reasons
+        def solve(z: Float64[np.ndarray, "m"], y: Bool[np.ndarray, "m"]) -> list[float] | None:
+            found = _temperature(lambda s: float(np.mean(z * (special.expit(s * z) - y))), z)
+            return None if np.isnan(found) else [found]
+
+        found, reasons = solved_columns(logits, labels, solve, 1)
+        return found[0], reasons
 
     @staticmethod
     def _fit_softmax(
         logits: Float[np.ndarray, "n k"], labels: Real[np.ndarray, "n"]
     ) -> tuple[Float64[np.ndarray, "k"], dict[int, str]]:
-        values, width = checked_logits(logits), logits.shape[1]
-        same_length(len(values), len(labels))
-        if labels.ndim != 1 or not np.isin(labels, np.arange(width)).all():
-            raise DataError(f"labels of shape {labels.shape}", f"[n] classes 0 to {width - 1} in mode softmax")
-        if len(np.unique(labels)) < 2:
+        (values, classes), width = class_labels(logits, labels), logits.shape[1]
+        if len(np.unique(classes)) < 2:
             return np.full(width, np.nan), dict.fromkeys(range(width), ONE_CLASS)
         values = values - values.max(axis=1, keepdims=True)
-        of_label = values[np.arange(len(values)), labels.astype(np.int64)]
+        of_label = values[np.arange(len(values)), classes]
         found = _temperature(
             lambda s: float(np.mean(np.sum(values * special.softmax(s * values, axis=1), axis=1) - of_label)), values
         )
