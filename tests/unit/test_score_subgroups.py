@@ -85,7 +85,7 @@ def test_parity_with_a_table_grouped_by_pandas():
 
 
 def test_groups_are_measured_on_the_same_draws():
-    scores, truth, groups, who = made()
+    scores, truth, _, who = made()
     found = subgroup_aurocs(scores, truth, {"everyone": np.ones(len(who), bool)}, who, rng=rng(), resampling=LOOSE)
     assert found["everyone"].interval == found.overall
     # where each group has the same images but for a shift, no draw sets them apart

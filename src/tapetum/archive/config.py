@@ -11,7 +11,8 @@ class IngestConfig:
 
     Attributes:
         map: which column plays which role, `"patient=pid,image=file,eye=side,report=text"`.
-        labels: name of the column with labels (letters, numbers, or several separated by `,` `;` `|`).
+        labels: name of the column with labels (letters, numbers, or several separated by `,` `;` `|`). Of several
+            columns, `DME+DR`, the labels are `DME:1`, `DR:2`, and an empty cell leaves that column's unknown.
         label_map: label text → finding, `"D=diabetic_retinopathy,…"`; `"-="` says that `-` means no label.
         pack: domain pack. modality: of images that do not say theirs. name: of the archive; default its folder's.
         fractions: train, validation and test part of the patients. seed: of the split.

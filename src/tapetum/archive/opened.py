@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from tapetum.archive.pixels import decode
-from tapetum.archive.rows import Refusal
+from tapetum.archive.rows import SEVERAL_COLUMNS, Refusal
+from tapetum.archive.store.catalog import Catalog
 from tapetum.archive.store.snapshot import KIND, read_quarantine, read_records, records_digest
 from tapetum.archive.store.vault import Vault, archive_vault
 from tapetum.core.errors import ArtefactError, DataError, UsageError
@@ -95,7 +97,8 @@ class Archive:
         """The clinic's labels as a matrix.
 
         A child's label makes its ancestors positive (where the archive has a pack). An image without labels is NaN in
-        every column, and so is a finding that no label of this archive can speak of.
+        every column, and so is a finding that no label of this archive can speak of. Where the labels came from several
+        columns of a table (`COLUMN:TEXT`), an image is NaN in the findings of those columns that were empty.
 
         Args:
             findings: ids of the pack, names of `label_names`, or label texts such as `"D"`.
@@ -108,17 +111,40 @@ class Archive:
             UsageError: a name that neither the labels nor the pack know. DataError: an unknown image.
         """
         meant = {text: self._meant(text) for text in sorted({t for r in self.records for t in r.labels})}
-        spoken = frozenset(name for names in meant.values() for name in names)
+        spoken: dict[str, set[str]] = {}  # name → the columns whose labels speak of it
+        for text, column in {(t, c) for r in self.records for t, c in zip(r.labels, label_columns(r), strict=True)}:
+            for name in meant[text]:
+                spoken.setdefault(name, set()).add(column)
         for name in findings:
             if name not in spoken and name not in self._known:
                 raise UsageError(f"{name!r} is no label or finding of {self.name}", nearest(name, sorted(self._known)))
         matrix = np.full((len(image_ids), len(findings)), np.nan)
         for i, image_id in enumerate(image_ids):
-            texts = [t for t in self.record(image_id).labels if meant[t]]
-            if texts:
-                named = frozenset(name for text in texts for name in meant[text])
-                matrix[i] = [float(f in named) if f in spoken else np.nan for f in findings]
+            record = self.record(image_id)
+            filled = self.filled_columns(record)
+            named = frozenset(name for text in record.labels for name in meant[text])
+            if filled:
+                matrix[i] = [float(f in named) if filled & spoken.get(f, set()) else np.nan for f in findings]
         return matrix
+
+    def splits_at(self, digest: str) -> Mapping[str, Split] | None:
+        """In which part each patient stood when the archive, as it lies on disk, had a digest: now or before.
+
+        Returns:
+            Patient → part, `Split.NONE` where the parts were drawn anew since; None where the digest is not one of this
+            archive's, or too old for the catalog to know.
+        """
+        with contextlib.suppress(ArtefactError):
+            if digest == self.digest:  # may have been replaced on disk since it was opened
+                return {r.patient_id: r.split for r in read_records(self.path, digest)}
+        place = self.path / "catalog.sqlite"
+        if not place.is_file():
+            return None
+        catalog = Catalog(place, as_it_is=True)
+        try:
+            return catalog.splits_of(digest)
+        finally:
+            catalog.close()
 
     @functools.cached_property
     def _by_id(self) -> dict[str, ImageRecord]:
@@ -133,6 +159,11 @@ class Archive:
             names |= set(load_pack(self.pack).findings)
         return frozenset(names)
 
+    def filled_columns(self, record: ImageRecord) -> frozenset[str]:
+        """The columns of the table from which this image has a label that means something; `""` for an only one."""
+        pairs = zip(record.labels, label_columns(record), strict=True)
+        return frozenset(column for text, column in pairs if self.label_map.get(text, text))
+
     def _meant(self, text: str) -> frozenset[str]:
         """All names that a label text makes positive; none where the label map says that it means no label."""
         finding = self.label_map.get(text, text)
@@ -145,6 +176,12 @@ class Archive:
             pack = load_pack(self.pack)
             names |= set(pack.closure([finding])) if finding in pack.findings else set()
         return frozenset(names)
+
+
+def label_columns(record: ImageRecord) -> tuple[str, ...]:
+    """The column of the table that each label came from, `""` where there was only one."""
+    several = record.provenance.get("labels", "").startswith(SEVERAL_COLUMNS)
+    return tuple(text.partition(":")[0] if several else "" for text in record.labels)
 
 
 def open_archive(path: Path | str) -> Archive:

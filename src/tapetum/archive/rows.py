@@ -11,6 +11,8 @@ from tapetum.core.types import UNKNOWN, Laterality, Split
 
 # In the provenance of a patient id that a table may replace.
 INTERNAL = "internal number"
+# In the provenance of labels that came from several columns and so are written `COLUMN:TEXT`.
+SEVERAL_COLUMNS = "columns "
 
 
 @dataclass(frozen=True)

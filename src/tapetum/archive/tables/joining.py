@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tapetum.archive import fields
-from tapetum.archive.rows import INTERNAL, Row
+from tapetum.archive.rows import INTERNAL, SEVERAL_COLUMNS, Row
 from tapetum.archive.tables.settings import TableSettings
 from tapetum.archive.tables.table import IDENTIFIER_ROLES, Table, role_alone
 from tapetum.core.errors import DataError
@@ -70,7 +70,7 @@ class Joiner:
         if self.report_required and not report:
             raise DataError("the report is empty", "a text, or report_required=false to take images without one")
         new["report"] = report if "report" in said else row.report
-        new["labels"] = fields.labels(said.get("labels", ""))
+        new["labels"] = self._labels(cells)
         for name, value, note in self._values(said):
             notes.append(note)
             mine = getattr(row, name)
@@ -82,6 +82,9 @@ class Joiner:
         where = dict(row.provenance)
         if not theirs:
             where.pop("patient_id", None)
+        several = self._label_columns
+        if len(several) > 1 and new["labels"]:
+            where["labels"] = SEVERAL_COLUMNS + ", ".join(several)
         for role, column in self.role.items():
             field = _HEADS.get(role, role)
             taken = new.get(field)
@@ -90,6 +93,17 @@ class Joiner:
         new["provenance"] = where
         new["identifiers"] = {**_identifiers(said), **row.identifiers}
         return dataclasses.replace(row, **new, notes=(*row.notes, *(note for note in notes if note)))
+
+    @property
+    def _label_columns(self) -> list[str]:
+        return [column for role, column in self.role.items() if role_alone(role) == "labels"]
+
+    def _labels(self, cells: Mapping[str, str]) -> tuple[str, ...]:
+        """Of one column its texts, of several `COLUMN:TEXT`, so that it stays known which of them were filled."""
+        columns = self._label_columns
+        if len(columns) < 2:
+            return fields.labels(cells[columns[0]]) if columns else ()
+        return tuple(sorted(f"{column}:{text}" for column in columns for text in fields.labels(cells[column])))
 
     def _values(self, said: Mapping[str, str]) -> Iterable[tuple[str, Any, str]]:
         """(field, value, note) of the fields in which the file's own statement, where there is one, stands."""

@@ -12,7 +12,7 @@ class TableSettings:
     Attributes:
         columns: which column plays which role, `"patient=pid,image=file,eye=side"`; exact default names otherwise. A
             role may be switched off with `"labels="`.
-        labels: name of the column with labels.
+        labels: name of the column with labels, or of several, `"DME+DR"`.
         table: file name of the table, empty if there is only one; `FILE.xlsx#SHEET` for one sheet of several.
         encoding: of the table, empty to recognise it.
         date_order: `dmy` or `mdy` for the table's dates with slashes; a file's own dates have one order.

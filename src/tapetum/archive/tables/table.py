@@ -142,12 +142,12 @@ def map_columns(table: Table, mapping: str, *, labels: str = "", required: tuple
     Args:
         table: as read.
         mapping: `"patient=pid,image=file"`; roles not named are taken from columns of the exact default names.
-        labels: name of the column with labels, the same as `labels=…` in `mapping`.
+        labels: name of the column with labels, the same as `labels=…` in `mapping`; several as `"DME+DR"`.
         required: roles without which nothing can be read.
 
     Returns:
-        role → column name, for the roles that have a column. Columns of names, phones and so on, of which there may
-        be several, are `phone`, `phone_2`, ….
+        role → column name, for the roles that have a column. Columns of labels, names, phones and so on, of which
+        there may be several, are `phone`, `phone_2`, ….
 
     Raises:
         UsageError: an unknown role, or two columns that could play a role.
@@ -155,7 +155,7 @@ def map_columns(table: Table, mapping: str, *, labels: str = "", required: tuple
     """
     chosen: dict[str, str] = {}
     asked = [part for part in mapping.split(",") if part.strip()] + ([f"labels={labels}"] if labels else [])
-    for part in asked:
+    for part in (one for each in asked for one in _columns_apart(each, table.columns)):
         role, _, column = (piece.strip() for piece in part.partition("="))
         if role_alone(role) not in COLUMN_NAMES and role_alone(role) not in IDENTIFIER_ROLES:
             roles = [*COLUMN_NAMES, *IDENTIFIER_ROLES]
@@ -186,6 +186,15 @@ def map_columns(table: Table, mapping: str, *, labels: str = "", required: tuple
             )
     _add_identifiers(table, chosen)
     return {role: column for role, column in chosen.items() if column}
+
+
+def _columns_apart(part: str, columns: tuple[str, ...]) -> list[str]:
+    """`labels=DME+DR` as `labels=DME` and `labels_2=DR`, unless one column is called so."""
+    role, _, column = (piece.strip() for piece in part.partition("="))
+    if role != "labels" or column in columns:
+        return [part]
+    names = dict.fromkeys(name.strip() for name in column.split("+"))
+    return [f"labels{f'_{n}' if n > 1 else ''}={name}" for n, name in enumerate(names, start=1)]
 
 
 def role_alone(role: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tapetum.archive.dicom.pixels import is_dicom
 from tapetum.archive.exports.finding import PHANTOM_MARK
-from tapetum.archive.opened import Archive, open_archive
+from tapetum.archive.opened import Archive, label_columns, open_archive
 from tapetum.core.errors import ArtefactError, UsageError
 from tapetum.core.types import UNKNOWN, ImageRecord, Laterality, Split
 
@@ -81,18 +81,23 @@ def _write(archive: Archive, records: Sequence[ImageRecord], part: Path, name: s
     """Fill the folder; the command that reads it again."""
     (part / "images").mkdir()
     rows = list[Sequence[object]]()
+    labelled = sorted({column for record in records for column in label_columns(record)} - {""})
     for record in records:
         data = archive.data(record.image_id)
         file = f"images/{record.image_id[:16]}{_suffix(data, record.source)}"
         (part / file).write_bytes(data)
-        rows.append(_row(record, file))
+        rows.append([*_row(record, file), *_labels(record, labelled)])
     # A column that says nothing is left out: a table with reports refuses rows without one.
     used = [n for n, c in enumerate(_COLUMNS) if c != "report" or any(row[n] for row in rows)]
+    names = (*_COLUMNS, *labelled)
+    used = [n for n in used if not labelled or names[n] != "labels"] + list(range(len(_COLUMNS), len(names)))
     with (part / TABLE).open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([_COLUMNS[n] for n in used])
+        writer.writerow([names[n] for n in used])
         writer.writerows([row[n] for n in used] for row in rows)
     options = [f"pack={archive.pack}"] if archive.pack else []
+    if labelled:
+        options.append(f"labels='{'+'.join(labelled)}'")
     if archive.label_map:
         options.append(f"label_map='{','.join(f'{k}={v}' for k, v in sorted(archive.label_map.items()))}'")
     if _COLUMNS.index("report") in used and not all(r.report for r in records):
@@ -118,6 +123,12 @@ def _row(record: ImageRecord, file: str) -> list[object]:
         record.split.value, record.frames, record.width, record.height, number(record.gradable), record.quality,
         record.image_id,
     ]  # fmt: skip
+
+
+def _labels(record: ImageRecord, columns: Sequence[str]) -> list[str]:
+    """The cells of several columns of labels, as they were."""
+    pairs = list(zip(record.labels, label_columns(record), strict=True))
+    return [";".join(text.removeprefix(f"{name}:") for text, column in pairs if column == name) for name in columns]
 
 
 def _suffix(data: bytes, source: str) -> str:
