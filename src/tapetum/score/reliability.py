@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float64, Int, Real
+from jaxtyping import Bool, Float, Float64, Int, Real
 
 from tapetum.core.errors import UsageError
-from tapetum.score.inputs import Labels, binary_probabilities, binary_scores
+from tapetum.score.inputs import Labels, binary_probabilities, binary_scores, class_probabilities
 from tapetum.score.stats.proportions import wilson_interval
 
 Spacing = Literal["width", "mass"]
+Of = Literal["confidence", "each_class"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,49 @@ def bin_of(probs: Float[np.ndarray, "n"], bins: int, spacing: Spacing) -> Int[np
     return np.searchsorted(edges, probs, "left")
 
 
+@dataclass(frozen=True)
+class BinSums:
+    """What calibration errors are made of, per bin, empty bins included.
+
+    Attributes:
+        images: how many. stated: sum of the probabilities. observed: positives.
+    """
+
+    images: Int[np.ndarray, "b"]
+    stated: Float64[np.ndarray, "b"]
+    observed: Float64[np.ndarray, "b"]
+
+
+def bin_sums(values: Float64[np.ndarray, "n"], truth: Bool[np.ndarray, "n"], bins: int, spacing: Spacing) -> BinSums:
+    """Images, probabilities and positives of each bin; see `bin_of`."""
+    place = bin_of(values, bins, spacing)
+    images = np.bincount(place, minlength=bins)
+    return BinSums(images, np.bincount(place, values, bins), np.bincount(place, truth, bins))
+
+
+def questions(
+    probs: Float[np.ndarray, "n"] | Float[np.ndarray, "n k"], labels: Labels, of: Of
+) -> list[tuple[Float64[np.ndarray, "n"], Bool[np.ndarray, "n"]]]:
+    """Checked probabilities and outcomes of each yes-or-no question that a calibration error is asked about.
+
+    Args:
+        probs: `[n]` of the positive class, one question; or `[n k]`, rows adding up to 1.
+        labels: 0 or 1, or 0..k-1.
+        of: for `[n k]`: `confidence`, is the largest column the right one; `each_class`, one question per column.
+
+    Raises:
+        DataError: NaN, logits, rows that do not add up to 1, or labels that are no class. UsageError: unknown `of`.
+    """
+    if of not in ("confidence", "each_class"):
+        raise UsageError(f"of={of!r}", "confidence or each_class")
+    if probs.ndim == 1:
+        return [binary_probabilities(probs, labels)]
+    values, classes = class_probabilities(probs, labels)
+    if of == "confidence":
+        return [(values.max(axis=1, initial=0.0), np.argmax(values, axis=1) == classes)]
+    return [(column, classes == j) for j, column in enumerate(values.T)]
+
+
 def reliability_bins(
     probs: Float[np.ndarray, "n"], labels: Labels, *, bins: int = 10, spacing: Spacing = "width"
 ) -> ReliabilityBins:
@@ -83,13 +127,12 @@ def reliability_bins(
         [0.0, 0.5]
     """
     values, truth = binary_probabilities(probs, labels)
-    place = bin_of(values, bins, spacing)
-    images = np.bincount(place, minlength=bins)
-    held = np.flatnonzero(images)
-    positives = np.bincount(place, truth, bins)[held]
+    sums = bin_sums(values, truth, bins, spacing)
+    images, held = sums.images, np.flatnonzero(sums.images)
+    positives = sums.observed[held]
     bounds = [wilson_interval(int(p), int(n)) for p, n in zip(positives, images[held], strict=True)]
     return ReliabilityBins(
-        stated=np.bincount(place, values, bins)[held] / images[held],
+        stated=sums.stated[held] / images[held],
         observed=positives / images[held],
         low=np.array([b.low for b in bounds]),
         high=np.array([b.high for b in bounds]),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 
-from tapetum.core.errors import UsageError
-from tapetum.score.inputs import Labels, binary_probabilities, class_probabilities
-from tapetum.score.reliability import Spacing, bin_of
+from tapetum.score.inputs import Labels
+from tapetum.score.reliability import Of, Spacing, bin_sums, questions
 
 __all__ = ["expected_calibration_error"]
 
@@ -23,7 +20,7 @@ def expected_calibration_error(
     *,
     bins: int = 15,
     spacing: Spacing = "width",
-    of: Literal["confidence", "each_class"] = "confidence",
+    of: Of = "confidence",
 ) -> float:
     """Mean distance between stated probability and observed frequency, over bins weighted by their images.
 
@@ -49,21 +46,9 @@ def expected_calibration_error(
     Source: Naeini, Cooper and Hauskrecht, AAAI 2015; of the largest class: Guo et al., ICML 2017, equation 3.
     Differs: bins are closed above, and 0 is in the first; `each_class` is the plain mean over columns.
     """
-    if of not in ("confidence", "each_class"):
-        raise UsageError(f"of={of!r}", "confidence or each_class")
-    if probs.ndim == 1:
-        values, truth = binary_probabilities(probs, labels)
-        return _gap(values, truth, bins, spacing)
-    values, classes = class_probabilities(probs, labels)
-    if of == "confidence":
-        called = np.argmax(values, axis=1)
-        return _gap(values.max(axis=1, initial=0.0), called == classes, bins, spacing)
-    return float(np.mean([_gap(values[:, j], classes == j, bins, spacing) for j in range(values.shape[1])]))
+    return float(np.mean([_gap(values, truth, bins, spacing) for values, truth in questions(probs, labels, of)]))
 
 
-def _gap(values: Float[np.ndarray, "n"], truth: Bool[np.ndarray, "n"], bins: int, spacing: Spacing) -> float:
-    if not len(values):
-        return float("nan")
-    place = bin_of(values, bins, spacing)
-    stated, observed = np.bincount(place, values, bins), np.bincount(place, truth, bins)
-    return float(np.abs(stated - observed).sum() / len(values))
+def _gap(values: Float64[np.ndarray, "n"], truth: Bool[np.ndarray, "n"], bins: int, spacing: Spacing) -> float:
+    sums = bin_sums(values, truth, bins, spacing)
+    return float(np.abs(sums.stated - sums.observed).sum() / len(values)) if len(values) else float("nan")
