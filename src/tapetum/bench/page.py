@@ -151,6 +151,7 @@ def _head(title: str, results: Results, first: Record | None) -> str:
     model = model_of(results)
     alarms: Sequence[str] = model.log.get("alarms", ()) if model else ()
     parts += [paragraph(f"Alarm of the training: {alarm}", "banner") for alarm in alarms]
+    parts += [paragraph(f"Warning: {warning}", "banner") for warning in results.warnings]
     return "\n".join([*parts, _tiles(results, first)])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tapetum.bench.examples import measurable
 from tapetum.bench.measures import MACRO
+from tapetum.bench.metric_words import METRICS
 from tapetum.bench.page_parts import figure, paragraph, section, table, text
 from tapetum.bench.plots import control_plot, interval_bar, reliability_panel, roc_line, roc_panel
 from tapetum.bench.results import Control, Results
@@ -23,58 +24,6 @@ PANELS = 24
 AT_THRESHOLD = ("sensitivity_score", "specificity_score", "ppv_score", "npv_score", "balanced_accuracy_score")
 BESIDE = ("auroc_score (DeLong)", "brier_error")  # in records.jsonl, not on the page
 CONTROL = "negative control"
-# metric → its head in a table, and what it means; arrows say which way is better.
-METRICS: Mapping[str, tuple[str, str]] = {
-    "auroc_score": (
-        "AUROC ↑",
-        "The chance that an image with the finding scores higher than one without it. 0.5 is chance, 1 is perfect; "
-        "does not depend on how common the finding is, nor on any threshold.",
-    ),
-    "average_precision_score": (
-        "AP ↑",
-        "Average precision: the mean share of true positives among the highest-scored images. Chance is the share of "
-        "positives among the images, so that values of findings of different frequency do not compare.",
-    ),
-    "expected_calibration_error": (
-        "ECE ↓",
-        "Expected calibration error: the mean distance between the stated probability and the observed share, over "
-        "bins. 0 is perfect; small test sets alone push it up.",
-    ),
-    "fpr_at_95_tpr_error": (
-        "FPR95 ↓",
-        "The share of negatives called at the highest threshold that finds 95 % of the positives. 0.95 is chance; "
-        "it depends on which class is the positive one.",
-    ),
-    "quadratic_kappa_score": (
-        "quadratic κ ↑",
-        "Agreement on grades beyond chance; a miss by two grades weighs four times a miss by one. 0 is chance, 1 is "
-        "perfect.",
-    ),
-    "accuracy_score": ("accuracy ↑", "The share of images whose most probable grade or class is the right one."),
-    "sensitivity_score": ("sensitivity ↑", "The share of images with the finding that are called."),
-    "specificity_score": ("specificity ↑", "The share of images without the finding that are not called."),
-    "ppv_score": (
-        "PPV ↑",
-        "Positive predictive value: the share of calls that are right, at the share of positives in this test set; "
-        "it falls where the finding is rarer.",
-    ),
-    "npv_score": ("NPV ↑", "Negative predictive value: the share of images not called that are without the finding."),
-    "balanced_accuracy_score": ("balanced acc. ↑", "The mean of sensitivity and specificity at the threshold."),
-    "recall_at_1_score": ("R@1 ↑", "The share of queries answered at the first place."),
-    "recall_at_5_score": ("R@5 ↑", "The share of queries answered among the first five."),
-    "auroc_difference": ("AUROC apart", "AUROC of the first minus AUROC of the second named; 0 = equal."),
-    "noise_rate": (
-        "share wrong",
-        "The estimated share of wrong labels. Classes that overlap look like wrong labels, more so to the confident "
-        "joint than to anchors: compare with what the same estimate says where flips were planted.",
-    ),
-    "planted_rate": ("planted", "The share of labels that were flipped on purpose: what an estimate should say."),
-    "flips_auroc_score": ("flips AUROC ↑", "The chance that a flipped label is trusted less than one that was not."),
-    "doubt_precision_score": ("doubted, wrong ↑", "Of the labels in doubt, the share that had been flipped."),
-    "doubt_recall_score": ("wrong, doubted ↑", "Of the flipped labels, the share in doubt."),
-    "kept_precision_score": ("kept, right ↑", "Of the labels not in doubt, the share that had not been flipped."),
-    "recall_at_10_score": ("R@10 ↑", "The share of queries answered among the first ten."),
-}  # fmt: skip
 
 
 def head_of(metric: str) -> str:

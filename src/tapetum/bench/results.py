@@ -15,15 +15,18 @@ from tapetum.core.errors import ArtefactError
 from tapetum.core.store import Meta, new_artefact
 from tapetum.core.types import Interval, Record
 
+TOO_FEW = "too few to say"
 SHOWN = (
     "auroc_score", "average_precision_score", "sensitivity_score", "specificity_score", "expected_calibration_error",
-    "fpr_at_95_tpr_error", "quadratic_kappa_score", "accuracy_score",
+    "fpr_at_95_tpr_error", "quadratic_kappa_score", "accuracy_score", "false_alarm_error", "auroc_gap",
+    "equal_opportunity_difference",
 )  # fmt: skip
 SHORT = {
     "auroc_score": "AUROC ↑", "average_precision_score": "AP ↑", "sensitivity_score": "sensitivity ↑",
     "specificity_score": "specificity ↑", "expected_calibration_error": "ECE ↓",
     "fpr_at_95_tpr_error": "FPR95 ↓",
-    "quadratic_kappa_score": "quadratic κ ↑", "accuracy_score": "accuracy ↑",
+    "quadratic_kappa_score": "quadratic κ ↑", "accuracy_score": "accuracy ↑", "false_alarm_error": "false alarms ↓",
+    "auroc_gap": "AUROC gap ↓", "equal_opportunity_difference": "sensitivity gap ↓",
 }  # fmt: skip
 
 
@@ -61,6 +64,9 @@ class Results:
     Attributes:
         records: all of them. scored: rows with scores, for curves and examples, the main one first.
         notes: sentences that a reader of the table needs. control: the negative control, if it was run.
+        warnings: what speaks against the numbers; stands above them.
+        columns: with them, the table has one line per method and these macro metrics.
+        by_finding: and then, finding by finding, this metric.
     """
 
     records: tuple[Record, ...]
@@ -68,10 +74,25 @@ class Results:
     notes: tuple[str, ...] = ()
     control: Control | None = None
     trial: Trial | None = field(default=None, repr=False)
+    warnings: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    by_finding: str = ""
 
     def table(self) -> str:
-        """One line per row and finding with the main metrics and their 95 % intervals."""
+        """One line per row and finding, or per method, with the main metrics and their 95 % intervals."""
+        lines = side_by_side(self.records, self.columns, self.by_finding) if self.columns else self._row_by_row()
+        head = []
+        if self.records:
+            r = self.records[0]
+            label = " · PHANTOM: proves mechanisms, not medicine" if r.phantom else ""
+            head = [f"{r.protocol} on {r.data}{label} · test set read {r.test_reads} time(s) · {r.interval.method}"]
+        tail = [self.control.line()] if self.control else []
+        warned = ["", *(f"WARNING: {warning}" for warning in self.warnings)] if self.warnings else []
+        return "\n".join([*head, *warned, *lines, "", *tail, *self.all_notes])
+
+    def _row_by_row(self) -> list[str]:
         lines: list[str] = []
+        wide = max((len(r.finding) for r in self.records), default=0)
         for row, supervision in dict.fromkeys((r.row, r.supervision) for r in self.records):
             mine = [r for r in self.records if (r.row, r.supervision) == (row, supervision)]
             metrics = [m for m in SHOWN if any(r.metric == m for r in mine)]
@@ -79,19 +100,13 @@ class Results:
             if not metrics:
                 lines += [f"  {r.finding}: {r.metric} {r.interval}" for r in mine]
                 continue
-            lines.append(_row("finding", "images", "positive", [SHORT[m] for m in metrics]))
+            lines.append(_row("finding", "images", "positive", [SHORT[m] for m in metrics], wide))
             for finding in dict.fromkeys(r.finding for r in mine):
                 of = {r.metric: r for r in mine if r.finding == finding}
-                cells = [str(of[m].interval) if m in of else "" for m in metrics]
+                cells = [_cell(of[m].interval) if m in of else "" for m in metrics]
                 first = next(iter(of.values()))
-                lines.append(_row(finding, str(first.images), str(first.positives), cells))
-        head = []
-        if self.records:
-            r = self.records[0]
-            label = " · PHANTOM: proves mechanisms, not medicine" if r.phantom else ""
-            head = [f"{r.protocol} on {r.data}{label} · test set read {r.test_reads} time(s) · {r.interval.method}"]
-        tail = [self.control.line()] if self.control else []
-        return "\n".join([*head, *lines, "", *tail, *self.all_notes])
+                lines.append(_row(finding, str(first.images), str(first.positives), cells, wide))
+        return lines
 
     @property
     def all_notes(self) -> tuple[str, ...]:
@@ -167,5 +182,13 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _row(finding: str, images: str, positives: str, cells: Sequence[str]) -> str:
-    return f"  {finding:<34}{images:>7}{positives:>9}  " + "  ".join(f"{c:<21}" for c in cells).rstrip()
+def _cell(interval: Interval) -> str:
+    """As `str`, where a number was withheld the reason in two words, and no brackets without bounds."""
+    if math.isnan(interval.estimate):
+        return TOO_FEW if interval.method.startswith(TOO_FEW) else str(interval)
+    return f"{interval.estimate:.3f}" if math.isnan(interval.low) else str(interval)
+
+
+def _row(finding: str, images: str, positives: str, cells: Sequence[str], wide: int) -> str:
+    cut = "  ".join(f"{c:<21}" for c in cells).rstrip()
+    return f"  {finding:<{max(34, wide + 1)}}{images:>7}{positives:>9}  {cut}"
