@@ -28,6 +28,8 @@ class Taught:
         domains: number of the domain (clinic, camera) of each row, 0..; all 0 where there is one only.
         inputs: row numbers and the epoch, from 0, → what the network is given; None = rows of `features`.
         tower: a network from inputs to features that learns too (each fit trains a copy of it); None = frozen.
+        held_out: probabilities of the classes by a model that saw neither the row nor its patient, made once for all
+            methods that doubt labels; None = each makes its own (`classifying/doubt.py`).
 
     Raises:
         DataError: unequal lengths, a class outside 0..k-1, or a finding that is neither 1, 0 nor NaN.
@@ -40,6 +42,7 @@ class Taught:
     domains: Int[np.ndarray, "n"] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     inputs: Inputs | None = None
     tower: nn.Module | None = None
+    held_out: Float[np.ndarray, "n k"] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.domains):
@@ -82,6 +85,7 @@ class Taught:
         return dataclasses.replace(
             self, features=self.features[rows], labels=self.labels[rows], groups=self.groups[rows],
             domains=self.domains[rows], inputs=self._inputs_of(rows),
+            held_out=None if self.held_out is None else self.held_out[rows],
         )  # fmt: skip
 
     def _inputs_of(self, rows: Int[np.ndarray, "m"]) -> Inputs | None:

@@ -17,8 +17,10 @@ from tapetum.core.registry import Family
 from tapetum.learn.classifying.plan import Pace, Plan
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.classifying.trained import Network
-from tapetum.learn.training.loop import run_loop
+from tapetum.learn.training.history import LoopSettings
+from tapetum.learn.training.loop import Order, run_loop
 from tapetum.learn.training.optimiser import ParameterGroup
+from tapetum.learn.training.parallel import LossOf
 from tapetum.nets.heads import ClassHead
 
 Reweigh = Callable[[Float[Tensor, "b"], Int[np.ndarray, "b"]], Float[Tensor, "b"]]
@@ -84,18 +86,46 @@ def train(
     for parameter in whole.parameters():
         parameter.requires_grad_(any(parameter is p for p in free))
     stage = _Stage(taught, plan, pace, whole, np.random.default_rng(int(rng.integers(2**62))), weights, reweigh)
-    whole.train()
-    history = run_loop(
-        whole, stage.losses, np.arange(len(taught.labels)), np.empty(0, dtype=np.int64), pace.settings(plan.ema), rng,
-        groups=_groups(network, free), order=stage.order,
-    )  # fmt: skip
-    if history.bad_step >= 0:
-        raise DataError(f"the loss of {plan.loss} is not finite: {history.alarms()[0]}", "a finite loss")
-    whole.eval()
+    run_stage(whole, stage.losses, taught, pace.settings(plan.ema), rng, paces(network, free), stage.order, plan.loss)
     return network
 
 
-def _groups(network: Network, free: list[nn.Parameter]) -> list[ParameterGroup]:
+def run_stage(
+    whole: nn.Module,
+    losses: LossOf,
+    taught: Taught,
+    settings: LoopSettings,
+    rng: np.random.Generator,
+    groups: list[ParameterGroup],
+    order: Order | None,
+    name: str,
+) -> None:
+    """Train a module on all rows; nothing is held out.
+
+    Args:
+        whole: what is trained.
+        losses: see `run_loop`.
+        taught: how many rows there are.
+        settings: how long and how fast.
+        rng: of the order.
+        groups: all parameters that learn.
+        order: see `run_loop`.
+        name: of the loss, for whoever reads the error.
+
+    Raises:
+        DataError: the loss became not finite.
+    """
+    whole.train()
+    nobody = np.empty(0, dtype=np.int64)
+    rows = np.arange(len(taught.labels))
+    history = run_loop(whole, losses, rows, nobody, settings, rng, groups=groups, order=order)
+    if history.bad_step >= 0:
+        raise DataError(f"the loss of {name} is not finite: {history.alarms()[0]}", "a finite loss")
+    whole.eval()
+
+
+def paces(network: Network, free: list[nn.Parameter]) -> list[ParameterGroup]:
+    """Those parameters of a network that learn; of a tower at a tenth of the pace."""
     tower = {id(p) for p in network.tower.parameters()} if network.tower else set[int]()
     own = [p for p in free if id(p) not in tower]
     return [

@@ -9,11 +9,29 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from tapetum.nets.heads import ClassHead
 
 ROWS, IMAGES = 4096, 64  # read at once
+
+
+@dataclass(frozen=True)
+class Committee:
+    """Networks that were taught side by side and vote; a method that chooses among the rows says which it trusted.
+
+    Args:
+        networks: one or more.
+        trust: of every row taught, 0..1: how far its label was learned at the end; None = nothing was chosen.
+    """
+
+    networks: tuple[Network, ...]
+    trust: Float[np.ndarray, "n"] | None = None
+
+    def __call__(self, inputs: Float[np.ndarray | Tensor, "n ..."]) -> Float64[np.ndarray, "n k"]:
+        """Logarithm of the mean probability, higher = more likely."""
+        return np.log(np.clip(np.mean([softmax(n(inputs), axis=1) for n in self.networks], axis=0), 1e-30, 1.0))
 
 
 @dataclass(frozen=True)

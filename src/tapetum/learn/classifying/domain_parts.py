@@ -1,0 +1,90 @@
+"""What penalties on domains share: the parts of a batch, losses with a slope, how far two parts lie apart."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from tapetum.core.errors import UsageError
+
+Apart = Callable[[Float[Tensor, "m e"], Float[Tensor, "n e"]], Float[Tensor, ""]]
+
+
+def domain_parts(domains: Int[Tensor, "b"], fewest: int = 1) -> list[Bool[Tensor, "b"]]:
+    """A mask per domain that has at least so many rows in the batch, in the order of their numbers."""
+    masks = [domains == d for d in torch.unique(domains)]
+    return [mask for mask in masks if int(mask.sum()) >= fewest]
+
+
+def label_losses(logits: Float[Tensor, "b k"], labels: Int[Tensor, "b"] | Float[Tensor, "b k"]) -> Float[Tensor, "b"]:
+    """Cross-entropy of classes, or the mean binary one of the findings that are known; nats per example."""
+    if labels.ndim == 1:
+        return functional.cross_entropy(logits, labels.long(), reduction="none")
+    known = ~torch.isnan(labels)
+    each = functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none") * known
+    return each.sum(1) / known.sum(1).clamp_min(1)
+
+
+def mean_apart(
+    rows: Float[Tensor, "b e"],
+    labels: Int[Tensor, "b"] | Float[Tensor, "b k"],
+    domains: Int[Tensor, "b"],
+    apart: Apart,
+    *,
+    within: str,
+    fewest: int,
+) -> Float[Tensor, ""]:
+    """Mean distance over pairs of domains, of all their rows or class by class.
+
+    Args:
+        rows: what is compared.
+        labels: of the rows, classes for `within="class"`.
+        domains: of the rows.
+        apart: distance of two sets of rows.
+        within: `all`, or `class`: rows of a class are compared with rows of the same class, so that domains may differ
+            in how common a class is.
+        fewest: rows that a part needs.
+
+    Returns:
+        0 where no two parts can be compared.
+
+    Raises:
+        UsageError: another `within`, or `class` with findings.
+    """
+    if within not in ("all", "class") or (within == "class" and labels.ndim != 1):
+        raise UsageError(f"within={within!r}", "all, or class where every image has one class", "within='all'")
+    kinds = [torch.ones_like(domains, dtype=torch.bool)]
+    if within == "class":
+        kinds = [labels == c for c in torch.unique(labels)]
+    found = [
+        apart(rows[kind][a], rows[kind][b])
+        for kind in kinds
+        for a, b in itertools.combinations(domain_parts(domains[kind], fewest), 2)
+    ]
+    return torch.stack(found).mean() if found else rows.sum() * 0
+
+
+def chosen_rows(
+    of: str, embedded: Float[Tensor, "b e"], logits: Float[Tensor, "b k"]
+) -> Float[Tensor, "b e"] | Float[Tensor, "b k"]:
+    """What a penalty compares.
+
+    Raises:
+        UsageError: neither `embedded` nor `logits`.
+    """
+    if of not in ("embedded", "logits"):
+        raise UsageError(f"of={of!r}", "embedded or logits")
+    return embedded if of == "embedded" else logits
+
+
+def refuse_weight(weight: float) -> None:
+    """Raises:
+    UsageError: below 0.
+    """
+    if weight < 0:
+        raise UsageError(f"weight={weight}", "at least 0")
