@@ -10,6 +10,7 @@ import pytest
 
 from tapetum.bench import BenchConfig, Results, run_bench
 from tapetum.bench.results import as_json
+from tapetum.bench.trial import readings
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Split
@@ -21,6 +22,7 @@ QUICK = {
     "noise": "noise(plant=('symmetric',), rates=(0.1,))",
     "few_shot": "few_shot(adapters=('prototypes',), shots=(2, 8), draws=2)",
     "ood": "ood(scores=('mahalanobis', 'energy', 'knn'), unseen='cataract')",
+    "longtail": "longtail(methods=('one_stage', 'crt'), seeds=2)",
 }
 SUPERVISION = {"report-supervised", "unseen finding", "supervised", "unsupervised", "negative control"}
 CONFIG = BenchConfig(encoders=ENCODER, text_encoder=TEXT, text="report", prompt_set="name", threads=1, draws=40)
@@ -61,6 +63,16 @@ def test_every_record_is_complete(name, run, toy_archive):
         if not math.isnan(record.interval.low):
             assert record.interval.low <= record.interval.estimate <= record.interval.high
         as_json(record)
+
+
+@each_protocol
+def test_every_run_is_one_reading_and_every_record_counts_it(name, toy_archive):
+    before = readings(toy_archive, "test")
+    records = run_bench(QUICK.get(name, name), toy_archive, CONFIG).records
+    assert readings(toy_archive, "test") == before + 1
+    tested = [r for r in records if r.digests["split"] == "test"]
+    assert tested
+    assert {r.test_reads for r in tested} == {before + 1}
 
 
 @each_protocol

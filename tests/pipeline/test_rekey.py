@@ -20,6 +20,7 @@ from tapetum.archive.store.catalog import Catalog
 from tapetum.archive.upkeep import forget, gc
 from tapetum.archive.upkeep.rotate import rotate
 from tapetum.core.errors import ArtefactError, DataError, TapetumError, UsageError
+from tapetum.core.types import Split
 from tapetum.phantom import ClinicConfig, make_clinic
 
 
@@ -139,11 +140,19 @@ def test_splits_stay_where_asked(tmp_path: Path) -> None:
     place = tmp_path / "a.tap"
     ingest(tmp_path / "c", place, config(old, "longitudinal"))
     shutil.copytree(place, tmp_path / "b.tap")
-    before = {r.image_id: r.split for r in open_archive(place).records}
+    first = open_archive(place)
+    before = {r.image_id: r.split for r in first.records}
     rotate(place, old, new, keep_splits=True)
-    assert {r.image_id: r.split for r in open_archive(place).records} == before
+    kept = open_archive(place)
+    assert {r.image_id: r.split for r in kept.records} == before
+    assert kept.splits_at(first.digest) == {r.patient_id: r.split for r in kept.records}
     rotate(tmp_path / "b.tap", old, new)
-    assert {r.image_id: r.split for r in open_archive(tmp_path / "b.tap").records} != before
+    drawn = open_archive(tmp_path / "b.tap")
+    assert {r.image_id: r.split for r in drawn.records} != before
+    earlier = drawn.splits_at(first.digest)
+    assert earlier == dict.fromkeys({r.patient_id for r in drawn.records}, Split.NONE), (
+        "who was tested then is not known"
+    )
 
 
 def test_refuses_what_it_cannot_do(tmp_path: Path) -> None:

@@ -190,6 +190,6 @@ def test_validation_images_like_training_images_choose_no_threshold(toy_archive,
     parts = parts_of(trial_of(toy_archive, CONFIG, test=foreign), "")
     assert [r.image_id for r in parts.val] == val[3:]
     assert asked == [(toy_archive.digest, sorted(train), toy_archive.digest)]
-    assert parts.notes == (f"3 of {len(val)} validation images left out: they look like training images",)
-    whole = trial_of(toy_archive, dataclasses.replace(CONFIG, keep_copies=True), test=foreign)
+    assert parts.notes[0] == f"3 of {len(val)} validation images left out: they look like training images"
+    whole = trial_of(toy_archive, dataclasses.replace(CONFIG, copies="keep"), test=foreign)
     assert len(parts_of(whole, "").val) == len(val)

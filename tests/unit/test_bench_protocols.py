@@ -64,7 +64,7 @@ def test_a_checkpoint_is_tested_as_it_is(toy_archive, toy_model):
 def test_a_checkpoint_of_another_archive_is_marked(toy_archive, toy_model):
     other = dataclasses.replace(toy_model, parents={"archive": "x"})
     results = run_bench("zero_shot", toy_archive, CONFIG, model=other)
-    assert any("made from another archive" in note for note in results.notes)
+    assert any("also called toy, in a state (x) that is not known here" in note for note in results.all_notes)
 
 
 def test_an_adapter_knows_no_words(toy_archive, toy_embeddings):

@@ -193,9 +193,9 @@ def test_copies_of_learned_images_are_not_tested(copied):
     trial = trial_of(copied, CONFIG)
     assert {r.patient_id for r in trial.test_records} == {"p5", "p6", "p7"}
     assert trial.notes == ("1 of 4 test images left out: they look like images learned on",)
-    leaky = trial_of(copied, dataclasses.replace(CONFIG, keep_copies=True))
+    leaky = trial_of(copied, dataclasses.replace(CONFIG, copies="keep"))
     assert {r.patient_id for r in leaky.test_records} == {"p4", "p5", "p6", "p7"}
-    assert leaky.notes == ()
+    assert leaky.notes == ("copies=keep: tested images that look like learned ones were not looked for",)
 
 
 def test_copies_in_another_archive_are_not_tested(copied, tmp_path):

@@ -72,7 +72,11 @@ def parts_of(trial: Trial, unseen: str) -> Parts:
             "either another archive, or a finding of this one that is held out",
             "--test OTHER_ARCHIVE, or ood(unseen='FINDING')",
         )
-    here = trial_of(trial.archive, trial.config, model=trial.model, progress=trial.progress) if unseen == "" else trial
+    here = trial
+    if not unseen:
+        here = trial_of(
+            trial.archive, trial.config, model=trial.model, progress=trial.progress, protocol=trial.protocol
+        )
     train = here.archive.in_split(Split.TRAIN)
     val, without = _apart(here, train)
     if unseen:
@@ -92,7 +96,7 @@ def parts_of(trial: Trial, unseen: str) -> Parts:
 def _apart(trial: Trial, train: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:
     """The validation images that look like no training image: copies would put the threshold too low."""
     val = trial.archive.in_split(Split.VAL)
-    if trial.config.keep_copies:
+    if trial.config.copies == "keep":
         return list(val), []
     alike = copies(trial.archive, [r.image_id for r in train], trial.archive)
     kept = [r for r in val if r.image_id not in alike]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+
+import numpy as np
 
 from tapetum.archive import Archive
 from tapetum.bench.measures import Context
+from tapetum.bench.refusals import refuse_chosen_on
 from tapetum.bench.results import Results
 from tapetum.bench.rows import records_of, truth_note
 from tapetum.bench.trial import BenchConfig, Scored, trial_of
 from tapetum.core.errors import DataError
-from tapetum.core.registry import Family
+from tapetum.core.registry import Family, Spec
 from tapetum.core.types import Predictions
 from tapetum.learn import Model
 from tapetum.learn.pretrain import targets
@@ -40,12 +43,19 @@ def run_bench(
     Raises:
         LeakageError: an image or a patient stands on both sides. DataError: nothing to test. UsageError: unknown names.
     """
-    trial = trial_of(archive, config, test=test, model=model, progress=progress)
-    return Family("tapetum.bench.protocols").build(protocol)(trial)
+    run = Family("tapetum.bench.protocols").build(protocol)
+    return run(trial_of(archive, config, test=test, model=model, progress=progress, protocol=str(Spec.parse(protocol))))
 
 
 def evaluate(
-    predictions: Predictions, archive: Archive, *, protocol: str = "zero_shot", split: str = "test", draws: int = 2000
+    predictions: Predictions,
+    archive: Archive,
+    *,
+    protocol: str = "zero_shot",
+    split: str = "test",
+    draws: int = 2000,
+    chosen_on: Collection[str] = (),
+    model: Model | None = None,
 ) -> Results:
     """Measure predictions that anybody made against an archive's truth; only rows of the named split count.
 
@@ -55,11 +65,15 @@ def evaluate(
         protocol: the name written into the Records.
         split: `test` or `val`.
         draws: of the patient-cluster bootstrap.
+        chosen_on: patients on whom thresholds, calibration or settings were chosen.
+        model: the checkpoint that made them, where there is one: whom it has seen is then checked.
 
     Raises:
         DataError: no prediction belongs to the split, or an image is predicted twice. UsageError: another split.
+        LeakageError: something was chosen on tested patients, or the model has seen them.
     """
-    trial = trial_of(archive, BenchConfig(draws=draws, test_split=split))
+    trial = trial_of(archive, BenchConfig(draws=draws, test_split=split), model=model, protocol=protocol)
+    refuse_chosen_on(chosen_on, trial.test_records, "thresholds or settings")
     records = {r.image_id: r for r in trial.test_records}
     rows = [i for i, image_id in enumerate(predictions.image_ids) if image_id in records]
     if not rows:
@@ -83,6 +97,10 @@ def evaluate(
     )  # fmt: skip
     scored = Scored(predictions.model, "given predictions", chosen, labels, truth)
     notes = [truth_note(scored)]
+    if not chosen_on and model is None and not np.isnan(predictions.thresholds).all():
+        notes.append(
+            "WARNING: nobody said on which patients the thresholds were chosen (chosen_on=): not on the tested?"
+        )
     if len(rows) < len(records):
         notes.append(f"only {len(rows)} of the {len(records)} {split} images have a prediction")
     return Results(tuple(records_of(within, scored)), (scored,), tuple(notes), None, trial)

@@ -17,8 +17,17 @@ from jaxtyping import Float
 import tapetum
 from tapetum.archive import Archive
 from tapetum.archive.duplicates import copies
+from tapetum.bench.budget import refuse_unequal, settings_of
+from tapetum.bench.refusals import (
+    COPIES,
+    refuse_copies,
+    refuse_crossing_patients,
+    refuse_learned,
+    refuse_names,
+    refuse_shared,
+)
 from tapetum.core.config import digest
-from tapetum.core.errors import DataError, LeakageError, UsageError
+from tapetum.core.errors import DataError, UsageError
 from tapetum.core.store import file_digest
 from tapetum.core.types import Embeddings, ImageRecord, Predictions, Split
 from tapetum.learn import Model, PretrainConfig, embed
@@ -37,7 +46,10 @@ class BenchConfig(PretrainConfig):
         draws: of the patient-cluster bootstrap. ordinal: the labels are grades 0, 1, 2, … (adds quadratic κ).
         exclusive: each image has one label and no other (adds the accuracy of the most probable one).
             Both speak to `linear_probe` and `knn`, `exclusive` to `ood`; others refuse them.
-        keep_copies: test also on images that look like one which is learned on; by default they are left out.
+        copies: tested images that look like one which is learned on: `refuse_equal` = the very same pixels are an
+            error, the others are left out and counted; `refuse` = any is an error; `leave_out` = all are left out;
+            `keep` = all are tested, to measure the leak.
+        unequal_budgets: let methods of one table be tested with unequal numbers of settings; a note says so.
     """
 
     findings: tuple[str, ...] = ()
@@ -45,7 +57,8 @@ class BenchConfig(PretrainConfig):
     draws: int = 2000
     ordinal: bool = False
     exclusive: bool = False
-    keep_copies: bool = False
+    copies: str = "refuse_equal"
+    unequal_budgets: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,10 +69,11 @@ class Trial:
         archive: its train and val patients are learned on. test_archive: tested; the same one for internal validation.
         config: how. model: a checkpoint to test; None = train one by `config`.
         progress: called with images embedded and images in all.
+        protocol: what is run, for the book of readings.
 
     Raises:
-        LeakageError: an image stands in both archives, a patient in two splits, or the model was trained on the archive
-            that is given as another one.
+        LeakageError: an image or a patient stands in both archives, a patient in two splits, or the model has seen
+            patients who are tested. UsageError: `copies` or `findings` that nothing has.
     """
 
     archive: Archive
@@ -67,29 +81,25 @@ class Trial:
     config: BenchConfig
     model: Model | None = None
     progress: Callable[[int, int], None] | None = None
+    protocol: str = ""
 
     def __post_init__(self) -> None:
-        if self.external:
-            here = {r.image_id for r in self.archive.records}
-            shared = [r for r in self.test_archive.records if r.image_id in here]
-            if shared:
-                raise LeakageError(
-                    f"{len(shared)} images stand in both archives, first {shared[0].source}",
-                    "an external archive of other patients",
-                    "tapetum audit OTHER_ARCHIVE",
-                )
-            if self.model is not None and self.model.parents.get("archive") == self.test_archive.digest:
-                raise LeakageError(
-                    f"the model was trained on {self.test_archive.name}, which is to be tested as a whole",
-                    "an archive that the model has not seen",
-                    "tapetum bench PROTOCOL ARCHIVE --model CKPT, which tests its test patients only",
-                )
-        split = {r.patient_id: r.split for r in self.archive.records}
-        crossing = [r.patient_id for r in self.archive.records if split[r.patient_id] != r.split]
-        if crossing:
-            raise LeakageError(
-                f"patient {crossing[0]!r} stands in two splits", "one split per patient", "tapetum audit ARCHIVE"
-            )
+        refuse_names("copies", [self.config.copies], COPIES)
+        refuse_crossing_patients(self.archive)
+        _ = self._checked
+
+    def refuse_unequal_budgets(self, specs: Sequence[str]) -> tuple[str, ...]:
+        """Methods of one table that stand there with unequal numbers of settings, see `budget.refuse_unequal`.
+
+        Returns:
+            A note where the user has allowed it.
+
+        Raises:
+            UsageError: they differ, and the test patients are tested.
+        """
+        choosing = not self.external and self.config.test_split == "val"
+        said = self.config.unequal_budgets
+        return refuse_unequal(settings_of(specs), said=said, chosen_on_tested=not choosing)
 
     def refuse_one_class_each(self, protocol: str) -> None:
         """For protocols whose scores are no grades or classes.
@@ -120,25 +130,44 @@ class Trial:
             raise DataError(
                 f"all {len(self._asked)} tested images look like images that are learned on",
                 "a test set of other pictures",
-                "tapetum audit ARCHIVE lists the pairs; keep_copies=true measures the leak",
+                "tapetum audit ARCHIVE lists the pairs; copies=keep measures the leak",
             )
         return found
 
     @cached_property
     def copies(self) -> frozenset[str]:
         """Images left out of the test set since they look like one that is learned on (train or val)."""
-        if self.config.keep_copies or not self._asked:
+        how, asked = self.config.copies, {r.image_id for r in self._asked}
+        if how == "keep" or not asked:
             return frozenset()
         learned = [r.image_id for s in (Split.TRAIN, Split.VAL) for r in self.archive.in_split(s)]
-        found = copies(self.archive, learned, self.test_archive)
-        return found & {r.image_id for r in self._asked}
+        found = copies(self.archive, learned, self.test_archive) & asked
+        refuse_copies(how, found, len(asked), learned, self.archive, self.test_archive)
+        return found
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of any table of this trial needs to know about the test set."""
-        if not self.copies:
-            return ()
-        return (f"{len(self.copies)} of {len(self._asked)} test images left out: they look like images learned on",)
+        """What a reader of any table of this trial needs to know about the test set and the model."""
+        gone, found = len(self.copies), list(self._checked)
+        if gone:
+            found.append(f"{gone} of {len(self._asked)} test images left out: they look like images learned on")
+        if self.config.copies == "keep":
+            found.append("copies=keep: tested images that look like learned ones were not looked for")
+        if (tried := self.__dict__.get("_reading", (0, 1))[1]) > 1:
+            found.append(
+                f"this test set has now been read with {tried} different settings or protocols: what is chosen among "
+                "them is chosen on the tested patients; choose with test_split=val"
+            )
+        return tuple(found)
+
+    @cached_property
+    def _checked(self) -> tuple[str, ...]:
+        """What could not be checked of images, people and model; what is wrong is refused."""
+        found = refuse_shared(self.archive, self.test_archive) if self.external else ()
+        if self.model is not None:
+            patients = {r.patient_id for r in self._asked}
+            found += refuse_learned(self.model, self.test_archive, patients, self.archive)
+        return found
 
     @property
     def _asked(self) -> Sequence[ImageRecord]:
@@ -204,7 +233,13 @@ class Trial:
     @cached_property
     def test_reads(self) -> int:
         """How often this test set has now been read, this time included; written down beside the archive."""
-        return count_reading(self.test_archive, self._tested_part, digest(self.config))
+        return self._reading[0]
+
+    @cached_property
+    def _reading(self) -> tuple[int, int]:
+        """Readings so far, this time included, and with how many different settings."""
+        number = count_reading(self.test_archive, self._tested_part, digest(self.config), self.protocol)
+        return number, settings_tried(self.test_archive, self._tested_part)
 
     @property
     def earlier_reads(self) -> int:
@@ -238,28 +273,38 @@ class Scored:
     model: Model | None = None
 
 
-def count_reading(archive: Archive, split: str, what: str) -> int:
+def count_reading(archive: Archive, split: str, what: str, protocol: str = "") -> int:
     """Write down beside the archive that a split was tested on.
 
     Args:
         archive: the tested one.
         split: of it; `all` = as a whole.
         what: digest of how, or its name.
+        protocol: what was run.
 
     Returns:
         How often it has now been read, this time included.
     """
     before = readings(archive, split)
     with (archive.path / READS).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"split": split, "config": what}) + "\n")
+        stream.write(json.dumps({"split": split, "config": what, "protocol": protocol}) + "\n")
     return before + 1
 
 
 def readings(archive: Archive, split: str) -> int:
     """How often a split has been tested on so far; `all` = the archive as a whole."""
+    return len(_book(archive, split))
+
+
+def settings_tried(archive: Archive, split: str) -> int:
+    """With how many different settings or protocols a split has been tested on so far; repeats count once."""
+    return len({(line.get("config"), line.get("protocol", "")) for line in _book(archive, split)})
+
+
+def _book(archive: Archive, split: str) -> list[dict[str, str]]:
     place = archive.path / READS
     lines = place.read_text(encoding="utf-8").splitlines() if place.exists() else []
-    return sum(json.loads(line).get("split") == split for line in lines if line.strip())
+    return [line for line in (json.loads(text) for text in lines if text.strip()) if line.get("split") == split]
 
 
 @functools.cache
@@ -278,6 +323,7 @@ def trial_of(
     test: Archive | None = None,
     model: Model | None = None,
     progress: Callable[[int, int], None] | None = None,
+    protocol: str = "",
 ) -> Trial:
     """A trial on an archive, tested on itself or on another one.
 
@@ -289,11 +335,10 @@ def trial_of(
     """
     if test is not None and test.digest == archive.digest:
         raise UsageError(f"{test.name} is the archive itself", "another archive", "leave --test out")
-    if config.test_split not in ("test", "val"):
-        raise UsageError(f"test_split={config.test_split!r}", "test | val", "test_split=test")
+    refuse_names("test_split", [config.test_split], ("test", "val"))
     if test is None and config.test_split == "val":
         archive = _tested_on_val(archive, np.random.default_rng(config.seed))
-    return Trial(archive, archive if test is None else test, config, model, progress)
+    return Trial(archive, archive if test is None else test, config, model, progress, protocol)
 
 
 def _tested_on_val(archive: Archive, rng: np.random.Generator) -> Archive:

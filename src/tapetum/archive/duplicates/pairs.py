@@ -139,6 +139,22 @@ def copies(learned: Archive, learned_ids: Collection[str], tested: Archive) -> f
     return frozenset(i for group in crossing for i in group if i in asked and i not in on)
 
 
+def equal_copies(learned: Archive, learned_ids: Collection[str], tested: Archive) -> frozenset[str]:
+    """Images of an archive with the very pixels of one that a model learns on, whatever file they lie in.
+
+    Args:
+        learned: where is learned.
+        learned_ids: on which of its images.
+        tested: the same archive or another one.
+
+    Returns:
+        Ids of images of `tested`, none of `learned_ids` among them.
+    """
+    on, here, there = set(learned_ids), textures(learned), textures(tested)
+    pixels = {d for i, d in zip(here.ids, here.digests, strict=True) if i in on}
+    return frozenset(i for i, d in zip(there.ids, there.digests, strict=True) if d in pixels and i not in on)
+
+
 def groups(pairs: Sequence[Pair]) -> tuple[tuple[str, ...], ...]:
     """Images that are one picture, sorted; the medoid of each group, the one most alike to the others, comes first.
 

@@ -28,6 +28,7 @@ from tapetum.core.types import Split
 _WAIT_SECONDS = 30
 FORGETTING = "forgetting"  # the setting that a `forget` keeps until it is through
 ROTATING = "rotating"  # the same of a change of key: the images that are to go
+REDRAWN = "redrawn"  # the run in which the parts of the patients were last drawn anew
 
 
 @dataclass(frozen=True)
@@ -330,6 +331,23 @@ class Catalog:
             (patient_id,),
         )
         return tuple(digest for (digest,) in rows)
+
+    def splits_of(self, digest: str) -> dict[str, Split] | None:
+        """Whom an earlier snapshot held, and in which part of the patients; parts do not change between snapshots.
+
+        Returns:
+            Patient → part, `Split.NONE` for all where the parts were drawn anew since; None for a digest that is not
+            known here.
+        """
+        if not self.has("snapshots"):
+            return None
+        found = self._db.execute("SELECT run FROM snapshots WHERE digest = ? ORDER BY run DESC", (digest,)).fetchone()
+        if found is None:
+            return None
+        rows = self._db.execute("SELECT patient_id FROM members WHERE ? BETWEEN first AND last", found)
+        told = found[0] >= int(self.setting(REDRAWN, "0"))
+        splits = self.splits() if told else {}
+        return {patient: splits.get(patient, Split.NONE) for (patient,) in rows}
 
     def has(self, table: str) -> bool:
         """Whether a table is there; an older schema that was opened as it is lacks some."""

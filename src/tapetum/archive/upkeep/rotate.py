@@ -19,7 +19,7 @@ from tapetum.archive.deidentify.rekeyed import is_object, pseudonym_in, rekeyed
 from tapetum.archive.ingest import IngestSummary, finish
 from tapetum.archive.intake.resolve import ORIGIN
 from tapetum.archive.intake.veil import OBJECT, Veil
-from tapetum.archive.store.catalog import FORGETTING, ROTATING, Catalog, Identity, Statement
+from tapetum.archive.store.catalog import FORGETTING, REDRAWN, ROTATING, Catalog, Identity, Statement
 from tapetum.archive.store.vault import Vault, archive_vault, content_id
 from tapetum.archive.upkeep import caches
 from tapetum.archive.upkeep.rows import Rows
@@ -155,6 +155,7 @@ class _Rotation:
                 {
                     "archive": json.dumps(dict(settings), sort_keys=True),
                     ROTATING: json.dumps(sorted(gone)),
+                    **({} if keep_splits else {REDRAWN: self._catalog.setting("run", "0")}),
                 }
             )
 

@@ -31,7 +31,8 @@ class CompareConfig:
         findings: what is detected; every label name of the archive if empty.
         tuning: options of `TuneConfig` that every tuner gets alike, as in `"epochs=3, batch=32"`: an equal budget.
         text_encoder, task: as for `pretrain`, where a mode needs words.
-        test_split: `test` or `val`. draws: of the patient-cluster bootstrap. keep_copies: see `BenchConfig`.
+        test_split: `test` or `val`. draws: of the patient-cluster bootstrap. copies, unequal_budgets: see
+            `BenchConfig`.
         seed: of every random choice. threads: 0 = all cores. check_colours: see `PretrainConfig`.
     """
 
@@ -47,7 +48,8 @@ class CompareConfig:
     task: str = "ridge"
     test_split: str = "test"
     draws: int = 2000
-    keep_copies: bool = False
+    copies: str = "refuse_equal"
+    unequal_budgets: bool = False
     seed: int = 0
     threads: int = 0
     check_colours: bool = True

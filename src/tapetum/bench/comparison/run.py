@@ -43,12 +43,13 @@ def compare(
         say: called with one line before each cell.
 
     Raises:
-        UsageError: an unknown encoder, mode or setting.
+        UsageError: an unknown encoder, mode or setting, or modes with unequal numbers of settings.
         DataError: no labels, no finding with both classes, or no cell that could be run.
         LeakageError: see `Trial`.
     """
     cells = cells_of(config)
     trial = _trial(archive, config, cells[0].encoder, test, progress)
+    budgets = trial.refuse_unequal_budgets([cell.mode for cell in cells])
     findings = _findings(trial, config)
     labels, truth = trial.labels(findings)
     found: list[Measured | LeftOut] = []
@@ -66,7 +67,7 @@ def compare(
     )  # fmt: skip
     lines, records = lines_of(measured, labels, within)
     alarms = tuple(f"{one.cell}: {alarm}" for one in measured for alarm in one.alarms)
-    return Comparison(lines, left_out, _notes(trial, truth, config), records, findings, alarms)
+    return Comparison(lines, left_out, (*_notes(trial, truth, config), *budgets), records, findings, alarms)
 
 
 def _each(
@@ -93,7 +94,8 @@ def _trial(
 ) -> Trial:
     settings = BenchConfig(
         encoders=encoder, text_encoder=config.text_encoder, task=config.task, findings=config.findings,
-        test_split=config.test_split, draws=config.draws, keep_copies=config.keep_copies, seed=config.seed,
+        test_split=config.test_split, draws=config.draws, copies=config.copies, seed=config.seed,
+        unequal_budgets=config.unequal_budgets,
         threads=config.threads,
     )  # fmt: skip
     return trial_of(archive, settings, test=test, progress=progress)

@@ -38,7 +38,8 @@ def few_shot(
         baseline: spec of the adapter that all others are compared with.
 
     Raises:
-        UsageError: shots or draws that cannot be, or an adapter that needs words where no model knows any.
+        UsageError: shots or draws that cannot be, an adapter that needs words where no model knows any, or methods with
+            unequal numbers of settings.
         DataError: no finding with both classes.
 
     Source: own protocol. Differs: patients, not images, are resampled, and drawn apart where there are enough;
@@ -47,6 +48,7 @@ def few_shot(
     trial.refuse_one_class_each("few_shot")
     findings, notes = taught_findings(trial)
     specs, left_out = choose_adapters(trial, adapters, baseline)
+    left_out += trial.refuse_unequal_budgets(specs)
     findings, unnamed = nameable(trial, findings, specs)
     grid = run_grid(trial, findings, specs, shots, draws)
     within = context(trial, "few_shot", SELECTION, None)

@@ -31,8 +31,8 @@ def ood(
         kept: share of the validation images that the threshold keeps.
 
     Raises:
-        UsageError: neither or both of another archive and `unseen`, `ordinal`, a head that is not linear, or a score
-            that needs labels where there are none. DataError: too few images.
+        UsageError: neither or both of another archive and `unseen`, `ordinal`, a head that is not linear, a score that
+            needs labels where there are none, or scores with unequal numbers of settings. DataError: too few images.
 
     Source: own protocol; measures as in OpenOOD v1.5, arXiv 2306.09301. Differs: patients, not images, are resampled;
     a threshold that is used, from known images alone; both conventions of FPR95.
@@ -42,6 +42,7 @@ def ood(
     parts = parts_of(trial, unseen)
     known = known_of(trial, parts, head, unseen)
     specs, left_out = chosen_scores(scores, DEFAULT, known.images)
+    left_out += trial.refuse_unequal_budgets(specs)
     records, lines = score_records(trial, parts, known, specs, kept)
     sizes = ", ".join(f"{len(getattr(parts, n))} {n}" for n in ("train", "val", "test", "outside"))
     notes = (

@@ -12,7 +12,7 @@ from tapetum.bench.controls import control_records, negative_control
 from tapetum.bench.results import Results
 from tapetum.bench.rows import alarm_notes, context, of_model, records_of, score, truth_note
 from tapetum.bench.trial import Scored, Trial
-from tapetum.core.errors import DataError, LeakageError, UsageError
+from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Spec
 from tapetum.core.types import Predictions
 from tapetum.learn import pretrain
@@ -41,13 +41,12 @@ def zero_shot(
     With a given checkpoint only its own row is measured, since nothing is trained.
 
     Raises:
-        UsageError: the checkpoint is an adapter. LeakageError: its thresholds were chosen on the patients to be tested.
+        UsageError: the checkpoint is an adapter.
 
     Source: own protocol; prompts per finding averaged as in FLAIR (Silva-Rodríguez et al., MedIA 2025).
     Differs: operating points from validation patients; intervals over patients; reports shuffled as a control.
     """
     trial.refuse_one_class_each("zero_shot")
-    _refuse_thresholds_from_tested(trial)
     model = trial.model or pretrain(trial.archive, trial.config, embeddings=trial.embeddings)
     if model.aligner is None or model.adapter is not None:
         raise UsageError("the model is an adapter and knows no words", "a model from `tapetum pretrain`")
@@ -58,10 +57,6 @@ def zero_shot(
     records, notes = records_of(within, main), [truth_note(main), *alarm_notes(row, model)]
     scored, control = [main], None
     if trial.model is not None:
-        if trial.model.parents.get("archive") != trial.archive.digest:
-            notes.append(
-                "the model was made from another archive: whether it saw these patients cannot be checked here"
-            )
         return Results(tuple(records), (main,), tuple(notes), None, trial)
     for task in dict.fromkeys(str(Spec.parse(task)) for task in compare):
         if task != row:
@@ -79,17 +74,6 @@ def zero_shot(
         control = negative_control(trial, main, shuffles)
         records += control_records(within, control, main)
     return Results(tuple(records), tuple(scored), tuple(notes), control, trial)
-
-
-def _refuse_thresholds_from_tested(trial: Trial) -> None:
-    model, archive = trial.model, trial.archive
-    if model is None or trial.external or trial.config.test_split != "val" or model.operating is None:
-        return
-    if model.parents.get("archive") == archive.digest:
-        raise LeakageError(
-            "the model's thresholds were chosen on the validation patients, which are to be tested", "test_split=test",
-            "leave --model out: then a model is made whose thresholds come from other patients",
-        )  # fmt: skip
 
 
 def _paired(trial: Trial, rival: Scored, main: Scored) -> str:
