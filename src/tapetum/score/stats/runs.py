@@ -59,9 +59,9 @@ def runs_auroc_interval(
         UsageError: draws below 1, level outside 0..1, unknown bounds.
     """
     macro = macro_draws(_each_run(runs), labels, clusters, rng=rng, draws=draws, bounds=bounds)
-    mean = (macro.drawn * run_weights(len(runs), draws, rng)).sum(axis=1)
+    mean = (macro.drawn * _run_weights(len(runs), draws, rng)).sum(axis=1)
     jackknives = _jackknives(macro.estimates, macro.left_out)
-    note = f"{runs_note(len(runs))}{macro.note}"
+    note = f"{_runs_note(len(runs))}{macro.note}"
     return drawn_interval(float(macro.estimates.mean()), mean, clusters, level=level, jackknives=jackknives, note=note)
 
 
@@ -100,11 +100,11 @@ def paired_runs_difference(
     number = len(runs_a)
     both = [*_each_run(runs_a), *_each_run(runs_b)]
     macro = macro_draws(both, labels, clusters, rng=rng, draws=draws, bounds=bounds)
-    apart = ((macro.drawn[:, :number] - macro.drawn[:, number:]) * run_weights(number, draws, rng)).sum(axis=1)
+    apart = ((macro.drawn[:, :number] - macro.drawn[:, number:]) * _run_weights(number, draws, rng)).sum(axis=1)
     left_out = None if macro.left_out is None else macro.left_out[:, :number] - macro.left_out[:, number:]
     whole = float(macro.estimates[:number].mean() - macro.estimates[number:].mean())
     jackknives = _jackknives(macro.estimates[:number] - macro.estimates[number:], left_out)
-    note = f"{runs_note(number)}{macro.note}"
+    note = f"{_runs_note(number)}{macro.note}"
     return drawn_difference(whole, apart, clusters, level=level, jackknives=jackknives, note=note)
 
 
@@ -255,12 +255,12 @@ def _each_run(runs: Real[np.ndarray, "s n k"]) -> list[Real[np.ndarray, "n k"]]:
     return list(runs)
 
 
-def run_weights(runs: int, draws: int, rng: np.random.Generator) -> Float64[np.ndarray, "b s"]:
+def _run_weights(runs: int, draws: int, rng: np.random.Generator) -> Float64[np.ndarray, "b s"]:
     """How much each run counts in each draw: as often as it was drawn, summing to 1."""
     return rng.multinomial(runs, np.full(runs, 1 / runs), size=draws) / runs
 
 
-def runs_note(runs: int) -> str:
+def _runs_note(runs: int) -> str:
     """What an interval's method adds where runs were drawn."""
     return f" of patients and of {runs} runs" if runs > 1 else ""
 
