@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from tapetum.bench.side_by_side import side_by_side
 from tapetum.bench.trial import Scored, Trial
 from tapetum.core.errors import ArtefactError
 from tapetum.core.store import Meta, new_artefact
@@ -19,7 +20,9 @@ TOO_FEW = "too few to say"
 SHOWN = (
     "auroc_score", "average_precision_score", "sensitivity_score", "specificity_score", "expected_calibration_error",
     "fpr_at_95_tpr_error", "quadratic_kappa_score", "accuracy_score", "false_alarm_error", "auroc_gap",
-    "equal_opportunity_difference",
+    "equal_opportunity_difference", "aurc_error", "error_at_100_coverage", "error_at_90_coverage",
+    "error_at_80_coverage", "error_at_50_coverage", "present_kept_score", "absent_kept_score", "single_answer_score",
+    "single_answer_right_score", "let_through_score",
 )  # fmt: skip
 SHORT = {
     "auroc_score": "AUROC ↑", "average_precision_score": "AP ↑", "sensitivity_score": "sensitivity ↑",
@@ -27,6 +30,10 @@ SHORT = {
     "fpr_at_95_tpr_error": "FPR95 ↓",
     "quadratic_kappa_score": "quadratic κ ↑", "accuracy_score": "accuracy ↑", "false_alarm_error": "false alarms ↓",
     "auroc_gap": "AUROC gap ↓", "equal_opportunity_difference": "sensitivity gap ↓",
+    "aurc_error": "AURC ↓", "error_at_100_coverage": "wrong of all ↓", "error_at_90_coverage": "of 90 % ↓",
+    "error_at_80_coverage": "of 80 % ↓", "error_at_50_coverage": "of 50 % ↓", "present_kept_score": "present kept ↑",
+    "absent_kept_score": "absent kept ↑", "single_answer_score": "single answers ↑",
+    "single_answer_right_score": "of these right ↑", "let_through_score": "let through",
 }  # fmt: skip
 
 

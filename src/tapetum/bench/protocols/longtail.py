@@ -1,0 +1,84 @@
+"""Long tail: what methods for rare classes gain, and what they cost the common ones."""
+
+from __future__ import annotations
+
+from tapetum.bench.results import Results
+from tapetum.bench.rows import context
+from tapetum.bench.tailed import Tail, measure, rows_of, run_methods, tail_records
+from tapetum.bench.trial import Trial
+from tapetum.core.errors import UsageError
+from tapetum.core.registry import Spec
+from tapetum.learn.classifying.plan import Pace
+from tapetum.score.imbalance import GROUPS
+
+__all__ = ["longtail"]
+
+SELECTION = "last epoch; nothing chosen; one setting each"
+COLUMNS = (
+    "balanced_accuracy_score", "balanced_accuracy_difference", "balanced_accuracy_difference (p)", "auroc_score",
+    "worst_recall_score", "head_recall_score", "medium_recall_score", "tail_recall_score", "f1_score", "accuracy_score",
+)  # fmt: skip
+DEFAULT = (
+    "one_stage()", "one_stage(loss='balanced_softmax')", "one_stage(sampler='class_balanced')",
+    "one_stage(sampler='square_root')", "crt()",
+)  # fmt: skip
+
+
+def longtail(
+    trial: Trial,
+    *,
+    methods: tuple[str, ...] = DEFAULT,
+    seeds: int = 3,
+    imbalance: float = 0.0,
+    largest: int = 0,
+    cut: tuple[int, ...] = (),
+    epochs: int = 30,
+    batch: int = 256,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.1,
+) -> Results:
+    """Methods × seeds on frozen features of exclusive classes: macro, worst class, head, medium and tail.
+
+    All methods learn from the same rows at the same pace, and each has one setting: nothing is chosen. The test images
+    stay as they are. Intervals draw patients and runs together; differences are to the first method, paired, with
+    Holm's p over all methods. `worst_recall_score` is the recall of the class that a method recognises least.
+
+    Args:
+        trial: what is learned on (train) and tested; every image has exactly one class.
+        methods: specs of `learn/methods`; the others are compared with the first.
+        seeds: runs of each method, from the seed of the run on.
+        imbalance: thin the training images to an exponential tail, the commonest class to the rarest; 0 = as they are.
+        largest: images of the commonest class then; 0 = all.
+        cut: how many of the commonest classes are head, and how many head or medium; () = thirds of the logarithm of
+            the training counts.
+        epochs: passes over the training rows; a method in two stages has them twice.
+        batch: rows per step.
+        learning_rate: peak.
+        weight_decay: of matrices.
+
+    Raises:
+        UsageError: no method or seed, an unknown method, or a cut that cannot be. DataError: images with several
+            classes, or too few of a class for the imbalance.
+
+    Source: own protocol, after MONICA (arXiv 2410.02010). Differs: macro is the mean over classes and not over groups,
+    nothing is selected on val, patients are resampled, an absent class is undefined and not 0.
+    """
+    specs = tuple(dict.fromkeys(str(Spec.parse(m)) for m in methods))
+    if not specs or seeds < 1:
+        raise UsageError(f"{len(specs)} methods, {seeds} seeds", "at least one of each")
+    train, test, notes = rows_of(trial)
+    pace = Pace(epochs, batch, learning_rate, weight_decay)
+    numbers = tuple(trial.config.seed + i for i in range(seeds))
+    runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest))
+    within = context(trial, "longtail", SELECTION, None)
+    found = measure(runs, test, cut, within)
+    records = tail_records(within, found, test)
+    for g, name in enumerate(GROUPS):
+        of = [f"{c} {runs.counts[i]:.0f}" for i, c in enumerate(test.classes) if found.groups[i] == g]
+        notes.append(f"{name}, training images: {', '.join(of) or 'no class'}")
+    notes += [
+        f"differences are to {specs[0]}, paired; p after Holm over {len(specs) - 1} methods",
+        f"every method: {pace.epochs} epochs a stage, batch {pace.batch}, learning rate {pace.learning_rate:g}, "
+        f"weight decay {pace.weight_decay:g}; {SELECTION}; seeds {', '.join(map(str, numbers))}",
+    ]
+    return Results(tuple(records), (), tuple(notes), None, trial, columns=COLUMNS, by_finding="recall_score")
