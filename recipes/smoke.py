@@ -27,8 +27,9 @@ from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel, logging
 
 from tapetum.archive import Archive, IngestConfig, ingest, open_archive
 from tapetum.bench.demo import LABELLED, add_truth
+from tapetum.bench.results import read_records
 from tapetum.core.registry import Family
-from tapetum.core.types import Split
+from tapetum.core.types import Interval, Split
 from tapetum.learn import embed, load_model, zero_shot
 from tapetum.phantom import ClinicConfig, make_clinic
 from tapetum.score.stats import macro_auroc_interval
@@ -38,6 +39,13 @@ FINDINGS = ("normal_fundus", "cataract", "drusen")
 ASKED = f"findings={','.join(FINDINGS)}"
 SHORT = "epochs=10, batch=16, learning_rate=0.01"
 BRIEF = "epochs=2, batch=16, augment=''"
+ONE_EACH = [
+    "{clinic}",
+    "encoders=tiny()",
+    "findings=normal_fundus,drusen",
+    "draws=200",
+]  # classes that exclude each other
+SEEN = "seeds=1, epochs=3"
 # What is typed for a member of each family; {name} is the member, {vit} a small transformer, {model} an aligner.
 COMMANDS = {
     "adapters": ["adapt", "{clinic}", "--model", "{model}", "adapter={name}", "shots=5", ASKED],
@@ -54,6 +62,9 @@ COMMANDS = {
         "pretrain", "{clinic}", "{towers}", "self_supervision={name}", "self_supervision_epochs=1",
         "self_supervision_batch=16",
     ],
+    "losses": ["bench", f"longtail(methods=(\"one_stage(loss='{{name}}')\",), {SEEN})", *ONE_EACH],
+    "rebalancing": ["bench", f"longtail(methods=(\"one_stage(sampler='{{name}}')\",), {SEEN})", *ONE_EACH],
+    "methods": ["bench", f"longtail(methods=('{{name}}',), {SEEN})", *ONE_EACH],
 }  # fmt: skip
 # What a method needs beside the above.
 ALSO = {
@@ -101,16 +112,24 @@ class Ground:
         start = time.monotonic()
         run([*words, "--out", str(out)])
         seconds = time.monotonic() - start
+        found = self.benched(out) if typed[0] == "bench" else self.tried(out)
+        shown = " ".join(f'"{w}"' if " " in w or "(" in w or "'" in w else w for w in words)
+        shown = shown.replace(str(self.folder), "…")
+        return f"| {family}/{name} | `tapetum {shown}` | {found} | {seconds:.1f} |"
+
+    def tried(self, out: Path) -> Interval:
+        """Macro AUROC of a model on the images of validation and test patients."""
         model = load_model(out)
         rows = embed(self.archive, model.embedder(threads=1), image_ids=self.tested())
         truth = self.archive.labels(FINDINGS, image_ids=rows.image_ids)
         logits = zero_shot(model, rows, FINDINGS).logits
-        found = macro_auroc_interval(
-            logits, truth, np.asarray(rows.patient_ids), rng=np.random.default_rng(0), draws=200
-        )
-        shown = " ".join(f'"{w}"' if " " in w or "(" in w or "'" in w else w for w in words)
-        shown = shown.replace(str(self.folder), "…")
-        return f"| {family}/{name} | `tapetum {shown}` | {found} | {seconds:.1f} |"
+        who = np.asarray(rows.patient_ids)
+        return macro_auroc_interval(logits, truth, who, rng=np.random.default_rng(0), draws=200)
+
+    def benched(self, out: Path) -> Interval:
+        """Macro AUROC that a table says."""
+        records = read_records(out / "records.jsonl")
+        return next(r.interval for r in records if (r.finding, r.metric) == ("macro", "auroc_score"))
 
     def said(self, word: str, name: str) -> list[str]:
         """A word of a command with its places filled; several where it stands for several."""

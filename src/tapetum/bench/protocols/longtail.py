@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from tapetum.bench.results import Results
 from tapetum.bench.rows import context
 from tapetum.bench.tailed import Tail, measure, rows_of, run_methods, tail_records
@@ -70,7 +72,7 @@ def longtail(
     pace = Pace(epochs, batch, learning_rate, weight_decay)
     numbers = tuple(trial.config.seed + i for i in range(seeds))
     runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest))
-    within = context(trial, "longtail", SELECTION, None)
+    within = dataclasses.replace(context(trial, "longtail", SELECTION, None), patients=test.embeddings.patient_ids)
     found = measure(runs, test, cut, within)
     records = tail_records(within, found, test)
     for g, name in enumerate(GROUPS):
