@@ -18,7 +18,9 @@ from toys import COLOURS, ENCODER, TEXT
 
 PROTOCOLS = Family("tapetum.bench.protocols")
 QUICK = {
+    "abstain": "abstain(gate='knn(k=3)')",
     "zero_shot": "zero_shot(shuffles=2, compare=())",
+    "calibration": "calibration(calibrators=('platt', 'temperature'))",
     "noise": "noise(plant=('symmetric',), rates=(0.1,))",
     "few_shot": "few_shot(adapters=('prototypes',), shots=(2, 8), draws=2)",
     "ood": "ood(scores=('mahalanobis', 'energy', 'knn'), unseen='cataract')",

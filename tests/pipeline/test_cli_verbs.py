@@ -90,6 +90,23 @@ def test_adapt_and_predict_an_archive(made, tmp_path):
     assert (tmp_path / "folder" / "predictions.csv").read_text() == table.read_text()
 
 
+def test_a_gate_says_what_to_leave_to_a_person(made, tmp_path):
+    adapter, gate = tmp_path / "adapter", tmp_path / "gate"
+    assert call("adapt", made.archive(), "--out", adapter, TOWERS[0], FINDINGS).exit_code == 0
+    words = ["abstain", made.archive(), "--model", adapter, "--out", gate, "score=knn(k=2)"]
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    assert "left to a person" in done.stdout
+    table = ["predict", made.archive(), "--model", adapter, f"gate={gate}", "--out", tmp_path / "p.csv"]
+    assert "answers left to a person" in call(*table).stdout
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    assert {r["leave_to_a_person"] for r in rows} <= {"", "out of distribution", "cannot tell", "like neither"}
+    other = call("predict", made.archive(), "--model", made.model(), f"gate={gate}", "--out", tmp_path / "q.csv")
+    assert other.exit_code == 2
+    assert "the same model" in other.stderr
+    assert "all is well" in call("verify", gate).stdout
+
+
 def test_predict_loose_files_is_partial_where_one_cannot_be_read(made, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
@@ -161,6 +178,7 @@ DRY = {
     "pretrain": ["ARCHIVE", "--out", "OUT", *TOWERS],
     "adapt": ["ARCHIVE", "--out", "OUT", "encoders=tiny()"],
     "predict": ["CLINIC/images", "--model", "MODEL", "--out", "OUT"],
+    "abstain": ["ARCHIVE", "--model", "MODEL", "--out", "OUT"],
     "bench": ["zero_shot", "ARCHIVE", "--out", "OUT", *TOWERS],
     "search": ["ARCHIVE", "--model", "MODEL", "--text", "drusen"],
     "card": ["MODEL"],

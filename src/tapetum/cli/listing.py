@@ -21,6 +21,7 @@ SETTINGS = {
     "pretrain": ("learn/pretrain.py", "PretrainConfig"),
     "adapt": ("learn/adapt.py", "AdaptConfig"),
     "predict": ("cli/settings.py", "PredictSettings"),
+    "abstain": ("learn/gate.py", "GateConfig"),
     "bench": ("bench/trial.py", "BenchConfig"),
     "compare": ("bench/comparison/plan.py", "CompareConfig"),
     "distil": ("learn/distil.py", "DistilConfig"),

@@ -34,12 +34,14 @@ class PredictSettings:
         findings: ids of the model's pack, separated by commas; if empty, what the model has operating points for.
         agree: make probabilities agree with the tree of findings: none is above that of what it is a form of.
         check_colours: refuse photographs whose red and blue look swapped, as the pack states them; False = only warn.
+        gate: folder that `tapetum abstain` wrote for this model; columns of their own say what to leave to a person.
         threads: 0 = all cores.
     """
 
     findings: tuple[str, ...] = ()
     agree: bool = False
     check_colours: bool = True
+    gate: str = ""
     threads: int = 0
 
 

@@ -85,6 +85,9 @@ def _commands(at: Workshop) -> Mapping[str, Callable[[], list[str]]]:
         "pretrain": lambda: [str(at.archive()), "--out", out, *_TOWERS],
         "adapt": lambda: [str(at.archive()), "--out", out, _TOWERS[0], _FINDINGS],
         "predict": lambda: [str(at.clinic() / "images"), "--model", str(at.model()), "--out", f"{out}.csv", _FINDINGS],
+        "abstain": lambda: [
+            *(str(at.archive()), "--model", str(at.model()), "--out", out, "score=knn(k=2)", _FINDINGS),
+        ],
         "bench": lambda: [
             "zero_shot(shuffles=2, unseen=False, compare=())",
             str(at.archive()),

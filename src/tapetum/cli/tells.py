@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from tapetum.core.types import Embeddings, Predictions
     from tapetum.learn import Model
     from tapetum.learn.exporting.folder import Export
+    from tapetum.learn.gate import Gate
     from tapetum.retrieve.search import Hit
 
 INTENDED_USE = "Research and second-reader support, not a cleared device."
@@ -122,7 +125,12 @@ def archive_or_files(inputs: Sequence[str]) -> Source:
         DataError: no such path, or no image file there.
     """
     from tapetum.archive import open_archive
+    from tapetum.learn.gate import load_gate
     from tapetum.learn.predict import IMAGE_SUFFIXES, image_files, predict_archive, predict_files
+
+    def told(asked: PredictSettings, progress: Any) -> dict[str, Any]:
+        gate = load_gate(asked.gate) if asked.gate else None
+        return {"agree": asked.agree, "check_colours": asked.check_colours, "gate": gate, "progress": progress}
 
     places = [Path(text) for text in inputs]
     missing = [place for place in places if not place.exists()]
@@ -132,8 +140,11 @@ def archive_or_files(inputs: Sequence[str]) -> Source:
         archive = open_archive(places[0])
 
         def of_archive(model: Model, asked: PredictSettings, progress: Any) -> Any:
-            told: dict[str, Any] = {"agree": asked.agree, "check_colours": asked.check_colours, "progress": progress}
-            return predict_archive(archive, model, asked.findings, **told), (), {"archive": archive.digest}
+            return (
+                predict_archive(archive, model, asked.findings, **told(asked, progress)),
+                (),
+                {"archive": archive.digest},
+            )
 
         return Source(len(archive.records), of_archive)
     files = image_files(places)
@@ -141,8 +152,7 @@ def archive_or_files(inputs: Sequence[str]) -> Source:
         raise DataError(f"no image file in {' '.join(inputs)}", " ".join(IMAGE_SUFFIXES))
 
     def of_files(model: Model, asked: PredictSettings, progress: Any) -> Any:
-        told: dict[str, Any] = {"agree": asked.agree, "check_colours": asked.check_colours, "progress": progress}
-        return (*predict_files(files, model, asked.findings, **told), {})
+        return (*predict_files(files, model, asked.findings, **told(asked, progress)), {})
 
     return Source(len(files), of_files)
 
@@ -155,9 +165,36 @@ def predictions(run: Run, found: Predictions, refused: Sequence[str], parents: d
     for reason in refused:
         note(f"not read: {reason}")
     images, findings = found.logits.shape
-    text = f"{images} images, {findings} findings, {len(refused)} files not read\n{INTENDED_USE}"
+    text = f"{images} images, {findings} findings, {len(refused)} files not read\n{_left(found)}{INTENDED_USE}"
     result = {"images": images, "findings": list(found.findings), "not_read": list(refused), "model": found.model}
     run.tell(text, result, wrote=[out], partial=bool(refused))
+
+
+def _left(found: Predictions) -> str:
+    """How many answers a gate leaves to a person, by reason."""
+    if found.doubts is None:
+        return ""
+    images, findings = found.logits.shape
+    why = Counter(found.doubts.why(i, j) for i in range(images) for j in range(findings))
+    told = ", ".join(f"{n} {reason}" for reason, n in sorted(why.items()) if reason)
+    return f"of {images * findings} answers left to a person: {told or 'none'}\n"
+
+
+def gate(run: Run, made: Gate, out: Path) -> None:
+    """What is let through, and what that was fitted on."""
+    share = (
+        f"{made.score} above {made.limit:.4g} is left to a person: about {1 - made.counts['kept']:.0%} of known images"
+    )
+    unsure = [
+        f for f, low, high in zip(made.findings, made.limits.lowest_present, made.limits.highest_absent, strict=True)
+        if math.isinf(low) or math.isinf(high)
+    ]  # fmt: skip
+    lines = [share, ", ".join(f"{n} {what}" for what, n in made.counts.items() if what != "kept")]
+    if unsure:
+        lines.append(f"too few patients to rule out an answer at alpha={made.limits.alpha:g}: {', '.join(unsure)}")
+    result = {"digest": made.digest, "score": made.score, "limit": made.limit, "counts": made.counts, "unsure": unsure}
+    text = "\n".join([*lines, INTENDED_USE])
+    run.tell(text, plain_json(result), wrote=[out], then=f"tapetum predict IMAGES --model CKPT gate={out}")
 
 
 def results(run: Run, found: Results, out: Path | None) -> None:

@@ -150,6 +150,23 @@ def predict(run: Run, model: ModelAt = None, out: Out = None) -> None:
 
 
 @app.command(cls=VerbCommand)
+@verb("ARCHIVE")
+def abstain(run: Run, model: ModelAt = None, out: Out = None) -> None:
+    """Fit a gate for a model: which images and answers `predict` leaves to a person. Needs no OOD image."""
+    from tapetum.archive import open_archive
+    from tapetum.learn import load_model
+    from tapetum.learn.gate import GateConfig, fit_gate
+
+    config, archive, place = run.config(GateConfig), open_archive(run.path()), need(out, "--out")
+    loaded = load_model(need(model, "--model"))
+    plans.training(run, archive, config, loaded.encoders, place)
+    with run.progress("embedding") as progress:
+        made = fit_gate(archive, loaded, config, progress=progress)
+        made.save(place)
+    tells.gate(run, made, place)
+
+
+@app.command(cls=VerbCommand)
 @verb("PROTOCOL ARCHIVE", 2, 2)
 def bench(
     run: Run,

@@ -32,7 +32,8 @@ class Meta:
     """What an artefact is and where it came from.
 
     Attributes:
-        kind: archive, checkpoint, embeddings, predictions, masks, measurements, records or export.
+        kind: archive, checkpoint, embeddings, predictions, masks, measurements, records, gate
+            or export.
         digest: SHA-256 over the names and contents of the artefact's files.
         parents: role → digest of each artefact that this one was made from.
         command: the command line that made it.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
-from jaxtyping import Float, Float16, Float32
+from jaxtyping import Bool, Float, Float16, Float32
 
 from tapetum.core.errors import DataError
 
@@ -145,6 +145,28 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
+class Doubts:
+    """Where a model should not be asked, or cannot tell.
+
+    Attributes:
+        outlying: out-of-distribution score of each image, higher = more OOD. limit: refused at it or above.
+        possible: which of absent (0) and present (1) cannot be ruled out: one, both, or none.
+        gate: digest of the gate that says so, shortened.
+    """
+
+    outlying: Float[np.ndarray, "n"]
+    limit: float
+    possible: Bool[np.ndarray, "n k 2"]
+    gate: str
+
+    def why(self, image: int, finding: int) -> str:
+        """Why a person has to decide: `out of distribution`, `cannot tell`, `like neither`; `""` = it may decide."""
+        if self.outlying[image] >= self.limit:
+            return "out of distribution"
+        return {0: "like neither", 1: "", 2: "cannot tell"}[int(self.possible[image, finding].sum())]
+
+
+@dataclass(frozen=True)
 class Predictions:
     """Scores per image and finding.
 
@@ -152,6 +174,7 @@ class Predictions:
         findings: length k, ids of the domain pack or label names.
         logits: raw scores, any range, higher = more likely. probs: calibrated probabilities in 0..1.
         thresholds: operating point per finding on `probs`, NaN where none was chosen.
+        doubts: what a gate says of them, None where there is none.
     """
 
     image_ids: tuple[str, ...]
@@ -162,6 +185,7 @@ class Predictions:
     probs: Float[np.ndarray, "n k"]
     thresholds: Float[np.ndarray, "k"]
     model: str
+    doubts: Doubts | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.image_ids), len(self.findings))

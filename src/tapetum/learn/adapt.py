@@ -198,6 +198,41 @@ def held_out_logits(
     return logits
 
 
+def unseen_logits(
+    archive: Archive, model: Model, embeddings: Embeddings
+) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "n k"], tuple[str, ...]]:
+    """Logits of labelled images whose patients the model did not learn from.
+
+    Those of validation patients; where the model is an adapter that learned from this archive's train and val patients
+    together (`cross_fit`), those of patient folds that a fit of the same adapter left out.
+
+    Args:
+        archive: with labels of the model's findings.
+        model: an adapter.
+        embeddings: made with the model's towers.
+
+    Returns:
+        Logits, labels (1, 0, NaN) and the patient of each image.
+
+    Raises:
+        DataError: the archive names none of these patients a label.
+    """
+    told = model.config
+    own = model.parents.get("archive") == archive.digest
+    if own and told.get("cross_fit") and not told.get("shots") and not told.get("tuner"):
+        rows, labels = _labelled(archive, embeddings, model.findings, (Split.TRAIN, Split.VAL))
+        words = _words_model(model.adapter_spec, model)
+        rows, anchors = (rows, None) if words is None else _in_words(words, rows, model.findings)
+        rng = np.random.default_rng(told.get("seed", 0))
+        return held_out_logits(model.adapter_spec, rows, labels, rng, anchors=anchors), labels, rows.patient_ids
+    rows, labels = _labelled(archive, embeddings, model.findings, (Split.VAL,))
+    if not len(labels):
+        raise DataError(
+            f"no validation image of {archive.name} has a label", "labels", "tapetum ingest … --labels COLUMN"
+        )
+    return zero_shot(model, rows, model.findings).logits, labels, rows.patient_ids
+
+
 def _words_model(spec: str, model: Model | None) -> Model | None:
     """The model whose words the adapter starts from; None for an adapter that takes no notice of words."""
     adapter: Adapter = Family("tapetum.learn.adapters").build(spec)

@@ -19,6 +19,7 @@ from tapetum.knowledge import load_pack
 from tapetum.learn.features.colours import Colours, check_archive, colours_of, expected_colours, joined
 from tapetum.learn.features.embed import decode_side, embed
 from tapetum.learn.features.embedder import Embedder
+from tapetum.learn.gate import Gate
 from tapetum.learn.model import INTENDED_USE, Model, zero_shot
 
 AT_ONCE = 16
@@ -34,6 +35,7 @@ def predict_archive(
     progress: Progress | None = None,
     agree: bool = False,
     check_colours: bool = True,
+    gate: Gate | None = None,
 ) -> Predictions:
     """Predictions for every image of an archive; nothing is fitted on it.
 
@@ -44,15 +46,17 @@ def predict_archive(
         progress: called with images embedded and images in all.
         agree: see `zero_shot`.
         check_colours: refuse photographs whose red and blue look swapped, as the pack states them; False = only warn.
+        gate: of this model; says which images and findings to leave to a person.
 
     Raises:
-        DataError: too many images look swapped. UsageError: an unknown finding.
+        DataError: too many images look swapped. UsageError: an unknown finding, or the gate of another model.
     """
     check_archive(archive, model.pack, check=check_colours)
     emb = embed(archive, model.embedder(cache=archive.cache / "onnx"), progress=progress)
     eyes = {r.image_id: r.laterality.value for r in archive.records}
     lateralities = [eyes[i] for i in emb.image_ids]
-    return zero_shot(model, emb, findings or askable(model), lateralities=lateralities, agree=agree)
+    found = zero_shot(model, emb, findings or askable(model), lateralities=lateralities, agree=agree)
+    return gate.judge(found, emb.features) if gate else found
 
 
 def predict_files(
@@ -63,6 +67,7 @@ def predict_files(
     progress: Progress | None = None,
     agree: bool = False,
     check_colours: bool = True,
+    gate: Gate | None = None,
 ) -> tuple[Predictions, tuple[str, ...]]:
     """Predictions for loose image files; patient and eye are unknown. Memory holds a few images at a time.
 
@@ -73,6 +78,7 @@ def predict_files(
         progress: called with files done and files in all.
         agree: see `zero_shot`.
         check_colours: as for `predict_archive`.
+        gate: of this model; says which images and findings to leave to a person.
 
     Returns:
         Predictions with the file names as image ids, and one sentence for each file that could not be read.
@@ -100,7 +106,7 @@ def predict_files(
     if not names:
         raise DataError(f"none of {len(files)} files is an image", " ".join(IMAGE_SUFFIXES), "; ".join(refused[:3]))
     looked.refuse(check_colours)
-    return _loose(model, embedder, names, np.concatenate(parts), findings, agree), tuple(refused)
+    return _loose(model, embedder, names, np.concatenate(parts), findings, agree, gate), tuple(refused)
 
 
 def predict_pixels(
@@ -153,11 +159,18 @@ class _Looked:
 
 
 def _loose(
-    model: Model, embedder: Embedder, names: Sequence[str], rows: np.ndarray, findings: Sequence[str], agree: bool
+    model: Model,
+    embedder: Embedder,
+    names: Sequence[str],
+    rows: np.ndarray,
+    findings: Sequence[str],
+    agree: bool,
+    gate: Gate | None = None,
 ) -> Predictions:
     unknown = (UNKNOWN,) * len(names)
     emb = Embeddings(tuple(names), unknown, rows, embedder.encoders, embedder.blocks)
-    return zero_shot(model, emb, findings or askable(model), agree=agree)
+    found = zero_shot(model, emb, findings or askable(model), agree=agree)
+    return gate.judge(found, emb.features) if gate else found
 
 
 def image_files(places: Sequence[Path]) -> list[Path]:
@@ -180,13 +193,14 @@ def askable(model: Model) -> tuple[str, ...]:
 def predictions_csv(predictions: Predictions) -> str:
     """One row per image and finding: image, patient, eye, finding, probability, threshold, decision, score, model.
 
-    A finding without an operating point has an empty probability and decision: nothing is guessed.
+    A finding without an operating point has an empty probability and decision: nothing is guessed. With a gate there
+    are three columns more: `leave_to_a_person` (why, or empty), `outlying` and `outlying_limit`.
     """
-    text = io.StringIO()
+    text, doubts = io.StringIO(), predictions.doubts
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["image", "patient", "eye", "finding", "probability", "threshold", "decision", "score", "model", "intended_use"]
-    )
+    columns = ["image", "patient", "eye", "finding", "probability", "threshold", "decision", "score", "model"]
+    columns += ["leave_to_a_person", "outlying", "outlying_limit"] if doubts else []
+    writer.writerow([*columns, "intended_use"])
     for i, image in enumerate(predictions.image_ids):
         for j, finding in enumerate(predictions.findings):
             prob, threshold = float(predictions.probs[i, j]), float(predictions.thresholds[j])
@@ -194,9 +208,10 @@ def predictions_csv(predictions: Predictions) -> str:
             decision = ("present" if prob >= threshold else "absent") if decided else ""
             whose = (image, predictions.patient_ids[i], predictions.lateralities[i], finding)
             score = _number(float(predictions.logits[i, j]))
-            writer.writerow(
-                [*whose, _number(prob), _number(threshold), decision, score, predictions.model, INTENDED_USE]
-            )
+            row = [*whose, _number(prob), _number(threshold), decision, score, predictions.model]
+            if doubts:
+                row += [doubts.why(i, j), repr(float(doubts.outlying[i])), repr(doubts.limit)]
+            writer.writerow([*row, INTENDED_USE])
     return text.getvalue()
 
 
