@@ -21,6 +21,37 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "Expected calibration error: the mean distance between the stated probability and the observed share, over "
         "bins. 0 is perfect; small test sets alone push it up.",
     ),
+    "debiased_calibration_error": (
+        "debiased ↓",
+        "The same distance, root mean square, with what chance alone puts into small bins taken off. 0 is perfect at "
+        "any number of images.",
+    ),
+    "brier_error": (
+        "Brier ↓",
+        "The mean squared distance of the probability from what came true. 0 is perfect; always saying the share of "
+        "positives p gives p (1 - p).",
+    ),
+    "log_loss_error": (
+        "log loss ↓",
+        "The mean surprise of what came true, in nats. A wrong certainty costs most: one image can decide it.",
+    ),
+    "calibration_slope": (
+        "slope (1)",
+        "What the stated log odds are to be multiplied with to be right. 1 is perfect, below it they are too extreme.",
+    ),
+    "calibration_intercept": (
+        "intercept (0)",
+        "What is to be added to the stated log odds to be right on the whole. 0 is perfect; below it they are too "
+        "high.",
+    ),
+    "brier_reliability_error": (
+        "reliability ↓", "The part of the Brier error that comes of stated and observed shares lying apart.",
+    ),
+    "brier_resolution_score": (
+        "resolution ↑", "How far the shares in the bins lie from the share of all: what a model knows; subtracted.",
+    ),
+    "expected_calibration_difference": ("ECE − as it is", "ECE after calibration minus before; below 0 it has helped."),
+    "brier_difference": ("Brier − as it is", "Brier error after calibration minus before; below 0 it has helped."),
     "fpr_at_95_tpr_error": (
         "FPR95 ↓",
         "The share of negatives called at the highest threshold that finds 95 % of the positives. 0.95 is chance; "

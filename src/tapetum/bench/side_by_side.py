@@ -15,7 +15,10 @@ SHORT = {
     "head_recall_score": "head recall ↑",
     "medium_recall_score": "medium recall ↑", "tail_recall_score": "tail recall ↑",
     "tail_recall_difference": "tail − first", "auroc_difference": "AUROC − first", "f1_score": "macro F1 ↑",
-    "accuracy_score": "accuracy ↑", "recall_score": "recall ↑",
+    "accuracy_score": "accuracy ↑", "recall_score": "recall ↑", "expected_calibration_error": "ECE ↓",
+    "debiased_calibration_error": "debiased ↓", "brier_error": "Brier ↓", "log_loss_error": "log loss ↓",
+    "expected_calibration_difference": "ECE − as it is", "brier_difference": "Brier − as it is",
+    "calibration_slope": "slope (1)", "calibration_intercept": "intercept (0)",
 }  # fmt: skip
 
 
@@ -45,8 +48,9 @@ def side_by_side(records: Sequence[Record], columns: Sequence[str], by_finding: 
     if findings:
         heads = "  ".join(f"{name[:16]:<16}" for name in findings).rstrip()
         lines += ["", f"  {SHORT.get(by_finding, by_finding):<{widest}}  {heads}"]
-        for row in rows:
-            values = (of[row, name, by_finding].interval.estimate for name in findings)
+        for row in dict.fromkeys(r.row for r in records if r.metric == by_finding and r.finding != MACRO):
+            found = (of.get((row, name, by_finding)) for name in findings)
+            values = (math.nan if r is None else r.interval.estimate for r in found)
             lines.append(f"  {row:<{widest}}  " + "  ".join(f"{_number(v):<16}" for v in values).rstrip())
     return lines
 

@@ -29,6 +29,7 @@ MEASURES = (
 )  # fmt: skip
 SQUARED = ("debiased_calibration_error",)  # unbiased before its root is taken
 RECENTRED = (*SQUARED, "expected_calibration_error", "brier_reliability_error", "brier_resolution_score")
+OF_IMAGES = ("brier_uncertainty", "brier_within_bins")  # they say what the images and the bins are like: no bounds
 NOTE = ", moved by its bias"
 
 
@@ -56,6 +57,8 @@ class Calibration:
             level: 0..1.
         """
         estimate, drawn = self._mean(measure, columns)
+        if measure in OF_IMAGES:
+            return Interval(estimate, np.nan, np.nan, "of the images and bins, no bounds", level)
         note = NOTE if measure in RECENTRED else ""
         return drawn_interval(estimate, drawn, self.clusters, level=level, note=note)
 
