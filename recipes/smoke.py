@@ -39,12 +39,8 @@ FINDINGS = ("normal_fundus", "cataract", "drusen")
 ASKED = f"findings={','.join(FINDINGS)}"
 SHORT = "epochs=10, batch=16, learning_rate=0.01"
 BRIEF = "epochs=2, batch=16, augment=''"
-ONE_EACH = [
-    "{clinic}",
-    "encoders=tiny()",
-    "findings=normal_fundus,drusen",
-    "draws=200",
-]  # classes that exclude each other
+# two classes that exclude each other
+ONE_EACH = ["{clinic}", "encoders=tiny()", "findings=normal_fundus,diabetic_retinopathy", "draws=200"]
 SEEN = "seeds=1, epochs=3"
 # What is typed for a member of each family; {name} is the member, {vit} a small transformer, {model} an aligner.
 COMMANDS = {
