@@ -22,6 +22,7 @@ QUICK = {
     "zero_shot": "zero_shot(shuffles=2, compare=())",
     "calibration": "calibration(calibrators=('platt', 'temperature'))",
     "noise": "noise(plant=('symmetric',), rates=(0.1,))",
+    "robust": "robust(methods=('one_stage', 'co_teaching'), plant=('pair',), rates=(0.2,), seeds=2)",
     "few_shot": "few_shot(adapters=('prototypes',), shots=(2, 8), draws=2)",
     "ood": "ood(scores=('mahalanobis', 'energy', 'knn'), unseen='cataract')",
     "longtail": "longtail(methods=('one_stage', 'crt'), seeds=2)",
@@ -46,7 +47,7 @@ def test_it_gives_results_that_can_be_printed(name, run):
 
 @each_protocol
 def test_every_record_is_complete(name, run, toy_archive):
-    parts = {"test": (Split.TEST,), "train+val": (Split.TRAIN, Split.VAL)}
+    parts = {"test": (Split.TEST,), "train+val": (Split.TRAIN, Split.VAL), "train": (Split.TRAIN,)}
     for record in run(name).records:
         asked = [r for part in parts[record.digests["split"]] for r in toy_archive.in_split(part)]
         assert record.protocol == name

@@ -138,6 +138,17 @@ def learned_on(trial: Trial, findings: Sequence[str]) -> Learned:
     return Learned(trial.embeddings.rows([ids[i] for i in kept]), tuple(findings), labels[kept], exclusive)
 
 
+def at_rates(kinds: Sequence[str], rates: Sequence[float]) -> list[str]:
+    """Every maker at every rate.
+
+    Example:
+        >>> at_rates(["pair"], [0.1, 0.3])
+        ['pair(rate=0.1)', 'pair(rate=0.3)']
+    """
+    specs = [Spec.parse(kind) for kind in kinds]
+    return [str(Spec(spec.name, {**spec.options, "rate": rate})) for spec in specs for rate in rates]
+
+
 def plant(learned: Learned, spec: str, rng: np.random.Generator) -> Planted:
     """Flips of a member of `score/planting` among the labels learned on.
 

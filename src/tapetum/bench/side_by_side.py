@@ -27,7 +27,8 @@ def side_by_side(records: Sequence[Record], columns: Sequence[str], by_finding: 
 
     Args:
         records: all of them.
-        columns: macro metrics to print, in this order; the others stand in the records alone.
+        columns: macro metrics to print, in this order, where there is such a record; the others stand in the records
+            alone.
         by_finding: the metric that is printed for every finding, without its interval; `""` for none.
 
     Returns:
@@ -36,6 +37,7 @@ def side_by_side(records: Sequence[Record], columns: Sequence[str], by_finding: 
     rows = list(dict.fromkeys(r.row for r in records))
     of = {(r.row, r.finding, r.metric): r for r in records}
     widest = max((len(row) for row in rows), default=0)
+    columns = [metric for metric in columns if any((row, MACRO, metric) in of for row in rows)]
     lines: list[str] = []
     for start in range(0, len(columns), WIDE):
         block = columns[start : start + WIDE]
@@ -43,7 +45,8 @@ def side_by_side(records: Sequence[Record], columns: Sequence[str], by_finding: 
         lines += ["", f"  {MACRO:<{widest}}  {heads}"]
         for row in rows:
             cells = [_cell(of.get((row, MACRO, metric))) for metric in block]
-            lines.append(f"  {row:<{widest}}  " + "  ".join(f"{c:<23}" for c in cells).rstrip())
+            if any(cells):
+                lines.append(f"  {row:<{widest}}  " + "  ".join(f"{c:<23}" for c in cells).rstrip())
     findings = list(dict.fromkeys(r.finding for r in records if r.metric == by_finding and r.finding != MACRO))
     if findings:
         heads = "  ".join(f"{name[:16]:<16}" for name in findings).rstrip()

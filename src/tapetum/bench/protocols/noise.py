@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from tapetum.bench.adapting import taught_findings
-from tapetum.bench.label_noise import AS_GIVEN, SHUFFLED, Learned, Version, learned_on, probe_digest, versions_of
+from tapetum.bench.label_noise import (
+    AS_GIVEN,
+    SHUFFLED,
+    Learned,
+    Version,
+    at_rates,
+    learned_on,
+    probe_digest,
+    versions_of,
+)
 from tapetum.bench.label_noise_records import (
     control_record,
     cost_records,
@@ -62,7 +71,7 @@ def noise(
     _refuse(methods, rates, by)
     findings, notes = taught_findings(trial)
     learned = learned_on(trial, findings)
-    makers = [str(_at(Spec.parse(kind), rate)) for kind in plant for rate in rates]
+    makers = at_rates(plant, rates)
     versions, left_out = versions_of(trial, learned, makers, probe, folds)
     given, shuffled = versions[0], [v for v in versions if v.name == SHUFFLED]
     planted = [v for v in versions[1:] if v.name != SHUFFLED]
@@ -91,10 +100,6 @@ def _refuse(methods: tuple[str, ...], rates: tuple[float, ...], by: str) -> None
         )
     for method in methods:
         Family("tapetum.score.noise").build(method)
-
-
-def _at(spec: Spec, rate: float) -> Spec:
-    return Spec(spec.name, {**spec.options, "rate": rate})
 
 
 def _asked(trial: Trial, digests: dict[str, str]) -> Context:
