@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from tapetum.core.errors import DataError
-from tapetum.core.registry import Family
+from tapetum.core.errors import DataError, UsageError
+from tapetum.core.registry import Family, Spec
 from tapetum.learn.classifying.plan import Pace, Plan
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.classifying.trained import Network
@@ -77,10 +77,17 @@ def train(
         reweigh: losses of a batch and their row numbers → losses, for weights that change while training.
 
     Raises:
-        UsageError: an unknown name, or a loss for the other kind of labels. DataError: the loss became not finite.
+        UsageError: an unknown name, a loss for the other kind of labels, or compactness where nothing can be moved.
+        DataError: the loss became not finite.
     """
     plan.refuse_labels(taught.exclusive)
     network = start or new_network(taught, plan.head, rng)
+    if plan.compactness and network.tower is None and not cast(ClassHead, network.head).BENDS:
+        raise UsageError(
+            f"compactness={plan.compactness!r} with head={plan.head!r} on frozen features: nothing can be moved together",
+            "a head with a hidden layer, or a tower that learns",
+            "head='hidden'",
+        )
     whole = _Whole(network.tower, network.head)
     free = list(whole.parameters()) if learns is None else learns(network)
     for parameter in whole.parameters():
@@ -155,26 +162,32 @@ class _Stage:
         self.built: dict[tuple[str, str], Callable[..., Any]] = {}
 
     def member(self, family: str, spec: str) -> Callable[..., Any]:
-        """A member, built once."""
+        """A member, built once; one that draws is given the generator, one that asks for `rows` their number."""
         key = (family, spec)
         if key not in self.built:
-            self.built[key] = Family(f"tapetum.learn.{family}").build(spec)
+            of = Family(f"tapetum.learn.{family}")
+            asked = of.options(Spec.parse(spec).name)
+            offered = {"rng": self.rng, "rows": len(self.taught.labels)}
+            self.built[key] = of.build(spec, **{name: x for name, x in offered.items() if name in asked})
         return self.built[key]
 
     def order(self, rows: Int[np.ndarray, "n"], rng: np.random.Generator) -> Int[np.ndarray, "m"]:
         """Rows of the next epoch."""
-        spec = self.plan.sampler_at(self.epoch / self.epochs)
+        done = self.epoch / self.epochs
+        spec = self.plan.sampler_at(done)
         self.epoch += 1
         if not spec:
             return rng.permutation(rows)
-        return rows[self.member("rebalancing", spec)(self.taught.labels[rows], rng=rng)]
+        member = self.member("rebalancing", spec)
+        share = {"share": done} if "share" in Family("tapetum.learn.rebalancing").options(Spec.parse(spec).name) else {}
+        return rows[member(self.taught.labels[rows], rng=rng, **share)]
 
     def losses(self, rows: Int[np.ndarray, "b"], epoch: int) -> Float[Tensor, "b"]:
         """Loss per row, penalties included."""
         given, told = self.taught.given(rows, epoch), self.taught.told(rows)
         partner, share = np.arange(len(rows)), torch.ones(len(rows))
         if self.plan.mixing:
-            given, partner, share = self.member("mixing", self.plan.mixing)(given, rng=self.rng)
+            given, partner, share = self.member("mixing", self.plan.mixing)(given, told, self.counts)
 
         def at(parameters: Mapping[str, Tensor] | None) -> Float[Tensor, "b"]:
             call = (given,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -35,6 +36,8 @@ def cosine(width: int, classes: int, generator: torch.Generator, *, scale: float
 
 class Cosine(nn.Module):
     """See `cosine`."""
+
+    BENDS: ClassVar[bool] = False
 
     def __init__(self, weight: Float[Tensor, "k d"], scale: float) -> None:
         super().__init__()

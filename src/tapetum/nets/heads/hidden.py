@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -34,6 +35,8 @@ def hidden(width: int, classes: int, generator: torch.Generator, *, units: int =
 
 class Hidden(nn.Module):
     """See `hidden`."""
+
+    BENDS: ClassVar[bool] = True
 
     def __init__(self, weight: Float[Tensor, "e d"], classes: int) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -25,6 +27,8 @@ def linear(width: int, classes: int, generator: torch.Generator) -> Linear:
 
 class Linear(nn.Module):
     """See `linear`."""
+
+    BENDS: ClassVar[bool] = False
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
