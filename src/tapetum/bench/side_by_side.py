@@ -66,6 +66,8 @@ def _cell(record: Record | None) -> str:
     if record.metric.endswith("_difference") and not math.isnan(record.interval.estimate):
         x = record.interval
         return f"{x.estimate:+.3f} [{x.low:+.3f}, {x.high:+.3f}]"
+    if "_rate" in record.metric and math.isnan(record.interval.low):
+        return _number(record.interval.estimate)
     return str(record.interval)
 
 

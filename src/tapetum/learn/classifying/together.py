@@ -38,6 +38,7 @@ def learn_together(
     name: str,
     *,
     beside: nn.Module | None = None,
+    beside_rate: float = 1.0,
     before: Callable[[int], None] | None = None,
 ) -> None:
     """Train all networks at once; the last epoch stays.
@@ -50,6 +51,7 @@ def learn_together(
         rng: of the order.
         name: of the method, for whoever reads an error.
         beside: further parameters, which do not decay.
+        beside_rate: their pace, of the networks' own.
         before: called before each epoch with its number from 0.
 
     Raises:
@@ -61,7 +63,7 @@ def learn_together(
         parameter.requires_grad_(True)
     groups = [g for n in networks for g in paces(n, [p for m in (n.tower, n.head) if m for p in m.parameters()])]
     if beside is not None:
-        groups.append(ParameterGroup(list(beside.parameters()), weight_decay=0.0))
+        groups.append(ParameterGroup(list(beside.parameters()), beside_rate, weight_decay=0.0))
     begun = 0
 
     def order(rows: Int[np.ndarray, "n"], source: np.random.Generator) -> Int[np.ndarray, "n"]:

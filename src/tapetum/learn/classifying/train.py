@@ -84,7 +84,7 @@ def train(
     network = start or new_network(taught, plan.head, rng)
     if plan.compactness and network.tower is None and not cast(ClassHead, network.head).BENDS:
         raise UsageError(
-            f"compactness={plan.compactness!r} with head={plan.head!r} on frozen features: nothing can be moved together",
+            f"compactness={plan.compactness!r} with head={plan.head!r}: frozen features cannot be moved together",
             "a head with a hidden layer, or a tower that learns",
             "head='hidden'",
         )
