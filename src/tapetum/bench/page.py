@@ -13,6 +13,7 @@ import numpy as np
 
 from tapetum.bench.examples import Pictures, measurable
 from tapetum.bench.measures import MACRO
+from tapetum.bench.page_calibration import calibration_section
 from tapetum.bench.page_cases import failure_section, heat_section, search_section
 from tapetum.bench.page_numbers import (
     control_section,
@@ -41,7 +42,7 @@ PRIVATE = "This page holds images and report texts of patients: keep it where yo
 TITLES = {
     "zero_shot": "Zero-shot detection", "linear_probe": "Linear probe", "knn": "Nearest neighbours",
     "retrieval": "Search by image and by words", "few_shot": "Few-shot curves", "noise": "Label noise",
-    "ood": "Out-of-distribution detection",
+    "ood": "Out-of-distribution detection", "calibration": "Calibration",
 }  # fmt: skip
 LIBRARIES = ("numpy", "torch", "onnxruntime", "transformers", "scikit-learn", "pillow")
 
@@ -69,7 +70,7 @@ def page(results: Results) -> str:
     name = functools.partial(display_name, pack=pack)
     parts = [
         _done(results, first),
-        shots_section(results) or result_section(results, name),
+        shots_section(results) or calibration_section(results, name) or result_section(results, name),
         roc_section(results, name),
         operating_section(results, name),
         reliability_section(results, name),

@@ -124,10 +124,11 @@ def _cell(record: Record, *, bar: bool) -> str:
     drawing = ""
     if bar and not math.isnan(record.interval.estimate):
         drawing = interval_bar(record.interval, chance=0.5 if record.metric == "auroc_score" else math.nan)
-    return f"{drawing}{_number(record.interval)}"
+    return f"{drawing}{number_of(record.interval)}"
 
 
-def _number(interval: Interval) -> str:
+def number_of(interval: Interval) -> str:
+    """An estimate with its bounds, for a table cell."""
     if math.isnan(interval.estimate):
         return '<span class="soft">undefined</span>'
     bounds = "no bounds" if math.isnan(interval.low) else f"{interval.low:.3f}, {interval.high:.3f}"
@@ -195,12 +196,13 @@ def reliability_section(results: Results, name: Names) -> str:
         panels.append(figure(reliability_panel(f"Reliability of {name(finding)}", after, before), caption))
     if not panels:
         return ""
-    fitted = "calibrated on validation patients" if main.model else "the probabilities as given"
+    given = main.model is None and main.supervision == "given predictions"
+    fitted = "the probabilities as given" if given else "calibrated on validation patients"
     return section(
         "reliability",
         "Are the probabilities honest?",
         f'<p class="soft"><span class="key k1"></span>{fitted} (dots: bins of about equal size) '
-        '&emsp;<span class="key k2 kd"></span>before: the logistic of the raw score. On the diagonal, what is '
+        '&emsp;<span class="key k2 kd"></span>before: the raw score as a probability. On the diagonal, what is '
         "stated is what is observed. Bars are Wilson intervals and take images as independent: too narrow where both "
         "eyes are in.</p>",
         f'<div class="grid">{"".join(panels)}</div>',
@@ -231,7 +233,7 @@ def operating_section(results: Results, name: Names) -> str:
             (point.true_negatives, rest),
         )
         shares = [
-            f"{_number(of[finding][m].interval)}<small>{right} of {among} images</small>" if m in of[finding] else ""
+            f"{number_of(of[finding][m].interval)}<small>{right} of {among} images</small>" if m in of[finding] else ""
             for m, (right, among) in zip(AT_THRESHOLD[:4], counts, strict=True)
         ]
         rows.append([text(name(finding)), f"{cut:.3f}", *shares])
