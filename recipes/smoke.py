@@ -60,6 +60,16 @@ COMMANDS = {
     ],
     "losses": ["bench", f"longtail(methods=(\"one_stage(loss='{{name}}')\",), {SEEN})", *ONE_EACH],
     "rebalancing": ["bench", f"longtail(methods=(\"one_stage(sampler='{{name}}')\",), {SEEN})", *ONE_EACH],
+    "invariance": [
+        "bench", "shift(by='laterality', methods=(\"one_stage(head='hidden(units=8)', invariance='{name}(weight="
+        "{{strength}})')\",), strengths=(1.0,), decays=(0.1,), rates=(0.01,), epochs=3)", *ONE_EACH,
+    ],
+    "mixing": [
+        "bench", f"longtail(methods=(\"one_stage(mixing='{{name}}')\",), {SEEN})", *ONE_EACH,
+    ],
+    "compactness": [
+        "bench", f"longtail(methods=(\"one_stage(compactness='{{name}}', head='hidden')\",), {SEEN})", *ONE_EACH,
+    ],
     "methods": ["bench", f"longtail(methods=('{{name}}',), {SEEN})", *ONE_EACH],
 }  # fmt: skip
 # What a method needs beside the above.

@@ -12,7 +12,8 @@ class LabelLoss(Protocol):
     """`(logits[b k], labels, counts[k], *, options) -> [b]`, lower is better, in nats where it is a likelihood.
 
     A member's annotation of `labels` says what it takes: `Int[Tensor, "b"]`, one class each, or
-    `Float[Tensor, "b k"]`, findings that occur together (1, 0, NaN = unknown, left out).
+    `Float[Tensor, "b k"]`, findings that occur together (1, 0, NaN = unknown, left out). A member with the option `rng`
+    is given a generator, one with the option `rows` the number of training rows.
     """
 
     def __call__(

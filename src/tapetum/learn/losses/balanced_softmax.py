@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+
+from tapetum.learn.classifying.weighing import log_prior
 
 __all__ = ["balanced_softmax"]
 
@@ -30,5 +31,4 @@ def balanced_softmax(
     Source: Ren et al., NeurIPS 2020, arXiv 2007.10740, equation 4; Menon et al., ICLR 2021, arXiv 2007.07314,
     equation 10. Differs: nothing; the published benchmark code subtracts the prior instead of adding it.
     """
-    prior = torch.log(counts.clamp_min(0.5) / counts.clamp_min(0.5).sum())
-    return functional.cross_entropy(logits + tau * prior, labels, reduction="none")
+    return functional.cross_entropy(logits + tau * log_prior(counts), labels, reduction="none")

@@ -9,7 +9,10 @@ from jaxtyping import Float, Int
 
 
 class Rebalancing(Protocol):
-    """`(labels, *, rng, options) -> rows[m]`: row numbers of one epoch, in their order; a row may come again."""
+    """`(labels, *, rng, options) -> rows[m]`: row numbers of one epoch, in their order; a row may come again.
+
+    One that has an option `share` is told the share of the epochs that are over.
+    """
 
     def __call__(
         self, labels: Int[np.ndarray, "n"] | Float[np.ndarray, "n k"], *, rng: np.random.Generator
