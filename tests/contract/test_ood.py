@@ -18,6 +18,7 @@ SCORES = Family("tapetum.score.ood")
 CLASSES, EACH, UNUSED = 4, 5, 4
 each_score = pytest.mark.parametrize("name", SCORES.names())
 each_mode = pytest.mark.parametrize("mode", ["softmax", "sigmoid"])
+NEGATIVES = np.eye(CLASSES * EACH + UNUSED, dtype=np.float32)[-UNUSED:]  # words for what no class uses
 HEAD = Head(
     np.hstack([0.8 * np.kron(np.eye(CLASSES), np.ones(EACH)), np.zeros((CLASSES, UNUSED))]).astype(np.float32),
     np.full(CLASSES, -2, np.float32),
@@ -37,11 +38,11 @@ def known(mode, n=300, seed=0):
     classes = rng.permutation(np.arange(n) % CLASSES)
     shown = np.eye(CLASSES)[classes]
     if mode == "softmax":
-        return InDistribution(images(shown, 0, seed), labels=classes, head=HEAD)
+        return InDistribution(images(shown, 0, seed), labels=classes, head=HEAD, negatives=NEGATIVES)
     shown[::5, 0] = 1
     labels = shown.copy()
     labels[3::7] = np.where(labels[3::7] == 1, 1, np.nan)
-    return InDistribution(images(shown, 0, seed), labels=labels, head=HEAD, mode="sigmoid")
+    return InDistribution(images(shown, 0, seed), labels=labels, head=HEAD, mode="sigmoid", negatives=NEGATIVES)
 
 
 def others(n=100, seed=5):
@@ -121,13 +122,14 @@ def test_the_order_of_known_images_and_of_classes_does_not_matter(name, mode):
         np.argsort(turned)[labels] if mode == "softmax" else labels[:, turned],
         Head(HEAD.weight[turned], HEAD.bias[turned]),
         mode,
+        NEGATIVES,
     )
     np.testing.assert_allclose(SCORES.build(name).fit(again)(query), fitted(name, mode)(query), rtol=1e-5, atol=1e-6)
 
 
 @each_score
 def test_fitting_again_forgets(name):
-    score = SCORES.build(name).fit(InDistribution(others(), np.zeros(100, int), HEAD))
+    score = SCORES.build(name).fit(InDistribution(others(), np.zeros(100, int), HEAD, negatives=NEGATIVES))
     np.testing.assert_array_equal(score.fit(known("softmax"))(others()), fitted(name)(others()))
 
 

@@ -15,6 +15,9 @@ from tapetum.bench.trial import trial_of
 from tapetum.core.errors import DataError, LeakageError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Split
+from tapetum.knowledge import load_pack
+from tapetum.learn.granular.places import place_cosines
+from tapetum.learn.model import prompt_vectors
 from toys import COLOURS, ENCODER, TEXT, clinic
 
 CONFIG = BenchConfig(encoders=ENCODER, text_encoder=TEXT, threads=1, draws=60)
@@ -80,7 +83,7 @@ def test_the_numbers_are_those_of_the_arrays(toy_archive, foreign):
     parts = parts_of(trial, "")
     known = known_of(trial, parts, "logistic", "")
     score = Family("tapetum.score.ood").build("energy").fit(known.images)
-    values = [score(known.standardiser(x)) for x in (parts.features(parts.test), parts.outside_embeddings.features)]
+    values = [score(known.rows(x)) for x in (parts.features(parts.test), parts.outside_embeddings.features)]
     labels = np.repeat([0, 1], [len(v) for v in values])
     results = run_bench("ood(scores=('energy',))", toy_archive, CONFIG, test=foreign)
     assert results.find("OOD", "auroc_score").interval.estimate == pytest.approx(
@@ -193,3 +196,38 @@ def test_validation_images_like_training_images_choose_no_threshold(toy_archive,
     assert parts.notes[0] == f"3 of {len(val)} validation images left out: they look like training images"
     whole = trial_of(toy_archive, dataclasses.replace(CONFIG, copies="keep"), test=foreign)
     assert len(parts_of(whole, "").val) == len(val)
+
+
+def test_words_stand_in_the_place_of_a_head(toy_archive, foreign, toy_model):
+    words = dataclasses.replace(CONFIG, findings=("cataract", "glaucoma", "macular_hole"))
+    results = run_bench("ood(head='words', places=True)", toy_archive, words, test=foreign, model=toy_model)
+    rows = {r.row for r in results.records}
+    assert {"gl_mcm", "neg_label()", "max_logit()", "msp(temperature=0.01)"} <= rows
+    assert {r.supervision for r in results.records} == {"report-supervised"}
+    assert any("negative words" in note for note in results.notes)
+    trial = trial_of(toy_archive, words, test=foreign, model=toy_model)
+    parts = parts_of(trial, "")
+    vectors = prompt_vectors(toy_model, words.findings, load_pack("fundus"), toy_model.prompt_set)
+    values = [
+        -(toy_model.encode_image(features) @ vectors.T).max(axis=1)
+        for features in (parts.features(parts.test), parts.outside_embeddings.features)
+    ]
+    truth = np.repeat([0, 1], [len(v) for v in values])
+    largest = results.find("OOD", "auroc_score", "max_logit()").interval.estimate
+    assert largest == pytest.approx(roc_auc_score(truth, np.concatenate(values)))
+
+
+def test_places_have_cosines_of_their_own(toy_archive, toy_model):
+    ids = [r.image_id for r in toy_archive.in_split(Split.TEST)][:2]
+    vectors = prompt_vectors(toy_model, ("cataract", "glaucoma"), load_pack("fundus"), toy_model.prompt_set)
+    found = place_cosines(toy_model, toy_archive, ids, vectors, threads=1)
+    assert found.shape[::2] == (2, 2)
+    assert np.abs(found).max() <= 1 + 1e-6
+    assert found.std(axis=1).max() > 0
+
+
+def test_words_without_a_model_that_knows_them_are_refused(toy_archive, foreign):
+    with pytest.raises(UsageError, match="knows words"):
+        run_bench("ood(head='words')", toy_archive, CONFIG, test=foreign)
+    with pytest.raises(UsageError, match="without words"):
+        run_bench("ood(places=True)", toy_archive, CONFIG, test=foreign)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from tapetum.score.ood import OodScore
 from tapetum.score.spectrum import threshold_for_kept
 
 SCORES = Family("tapetum.score.ood")
+Values = tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "v"]]
 SELECTION = "scores: fitted on train; threshold: the stated share of val kept; no OOD image is seen before the test"
 
 
@@ -130,7 +131,7 @@ class Known:
     """What the scores are fitted on, and the way from raw features to theirs."""
 
     images: InDistribution
-    standardiser: Standardiser
+    rows: Callable[[Float[np.ndarray, "n d"]], Float[np.ndarray, "n e"]]
     note: str
 
 
@@ -200,31 +201,52 @@ def _needs(spec: str) -> tuple[str, ...]:
     return score.NEEDS
 
 
-def score_records(
-    trial: Trial, parts: Parts, known: Known, specs: Sequence[str], kept: float
-) -> tuple[list[Record], list[str]]:
-    """Every score's Records, and a line on the threshold of each."""
-    ood = np.repeat([False, True], [len(parts.test), len(parts.outside)])
-    within = dataclasses.replace(context(trial, "ood", SELECTION, None), patients=parts.patients(trial.external))
-    within = dataclasses.replace(within, test_reads=parts.reads, data=_data(trial))
+def values_of(parts: Parts, known: Known, specs: Sequence[str]) -> dict[str, Values]:
+    """Each score on the tested images (known ones first, then OOD ones), and on the validation images."""
     seen = np.concatenate([parts.features(parts.test), parts.outside_embeddings.features])
-    query, chosen_on = known.standardiser(seen), known.standardiser(parts.features(parts.val))
-    records: list[Record] = []
-    notes: list[str] = []
+    query, chosen_on = known.rows(seen), known.rows(parts.features(parts.val))
+    found: dict[str, Values] = {}
     for spec in specs:
         score: OodScore = SCORES.build(spec)
         score.fit(known.images)
-        values, limit = score(query), threshold_for_kept(score(chosen_on), kept=kept)
-        made = hashlib.sha256(f"{spec}\0{known.note}\0{limit!r}\0".encode() + values.tobytes()).hexdigest()
+        found[spec] = score(query), score(chosen_on)
+    return found
+
+
+def score_records(
+    trial: Trial, parts: Parts, note: str, scores: Mapping[str, Values], kept: float, supervision: Callable[[str], str]
+) -> tuple[list[Record], list[str]]:
+    """Every score's Records, and a line on the threshold of each.
+
+    Args:
+        trial: what is learned on and tested.
+        parts: the images.
+        note: of what the scores read, for their digest.
+        scores: by spec, see `values_of`.
+        kept: share of the validation images that the threshold keeps.
+        supervision: of a spec, as in `Record`.
+    """
+    ood = np.repeat([False, True], [len(parts.test), len(parts.outside)])
+    within = dataclasses.replace(context(trial, "ood", SELECTION, None), patients=parts.patients(trial.external))
+    within = dataclasses.replace(within, test_reads=parts.reads, data=_data(trial))
+    records: list[Record] = []
+    notes: list[str] = []
+    for spec, (values, chosen_on) in scores.items():
+        limit = threshold_for_kept(chosen_on, kept=kept)
+        made = hashlib.sha256(f"{spec}\0{note}\0{limit!r}\0".encode() + values.tobytes()).hexdigest()
         mine = dataclasses.replace(within, digests={**within.digests, "model": made})
-        supervision = "supervised" if score.NEEDS else "unsupervised"
-        records += _records(mine, spec, supervision, values, ood, limit)
+        records += _records(mine, spec, supervision(spec), values, ood, limit)
         refused = values >= limit
         notes.append(
             f"{spec}: refused at {limit:.6g} or above, where {kept:.0%} of {len(parts.val)} known validation images "
             f"are kept: {refused[ood].mean():.3f} of OOD, {refused[~ood].mean():.3f} of known test images"
         )
     return records, notes
+
+
+def by_labels(spec: str) -> str:
+    """Supervision of a score whose head was learned from labels."""
+    return "supervised" if _needs(spec) else "unsupervised"
 
 
 def _records(

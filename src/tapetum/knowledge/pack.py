@@ -41,11 +41,22 @@ def load_pack(name: str) -> Pack:
         >>> len(load_pack("fundus").findings) > 45
         True
     """
-    folder = resources.files("tapetum.knowledge") / "packs"
-    known = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    known = pack_names()
     if name not in known:
         raise UsageError(f"no domain pack {name!r}", nearest(name, known), "see docs/how-to/write-a-domain-pack.md")
-    return parse_pack((folder / f"{name}.toml").read_text(encoding="utf-8"), origin=f"{name}.toml")
+    text = (resources.files("tapetum.knowledge") / "packs" / f"{name}.toml").read_text(encoding="utf-8")
+    return parse_pack(text, origin=f"{name}.toml")
+
+
+def pack_names() -> tuple[str, ...]:
+    """Names of all domain packs, sorted.
+
+    Example:
+        >>> "fundus" in pack_names()
+        True
+    """
+    folder = resources.files("tapetum.knowledge") / "packs"
+    return tuple(sorted(e.name.removesuffix(".toml") for e in folder.iterdir() if e.name.endswith(".toml")))
 
 
 def findings(pack: str) -> tuple[Finding, ...]:

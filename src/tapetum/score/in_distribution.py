@@ -19,7 +19,7 @@ from tapetum.core.types import Head
 from tapetum.score.inputs import finite_scores, known_labels, same_length
 
 Mode = Literal["softmax", "sigmoid"]
-Need = Literal["labels", "head"]
+Need = Literal["labels", "head", "negatives"]
 TINY = 1e-12
 
 
@@ -34,6 +34,8 @@ class InDistribution:
         labels: mode `softmax`: the class 0..k-1; mode `sigmoid`: 0, 1 or NaN per finding. None = unknown.
         head: the linear classifier on these features, `weight` `[k d]`, `bias` `[k]`. None = there is none.
         mode: how head and labels are read.
+        negatives: where the head's weights are words in the space of the features, other words there that no known
+            image is called by. None = there are none.
 
     Raises:
         DataError: fewer than two images, NaN or infinite features, shapes or labels that do not fit.
@@ -49,6 +51,7 @@ class InDistribution:
     labels: Real[np.ndarray, "n"] | Real[np.ndarray, "n k"] | None = None
     head: Head | None = None
     mode: Mode = "softmax"
+    negatives: Float[np.ndarray, "m d"] | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in ("softmax", "sigmoid"):
@@ -63,6 +66,8 @@ class InDistribution:
             )
         if self.labels is not None:
             self._check_labels(self.labels)
+        if self.negatives is not None and (self.negatives.ndim != 2 or self.negatives.shape[1] != self.dim):
+            raise DataError(f"negative words of shape {self.negatives.shape}", f"[m {self.dim}]")
 
     def _check_labels(self, labels: np.ndarray) -> None:
         same_length(len(self.features), len(labels))
@@ -116,6 +121,17 @@ class InDistribution:
             raise UsageError("no head", "the linear classifier on the features", "a score that needs features only")
         return self.head
 
+    @property
+    def other_words(self) -> Float[np.ndarray, "m d"]:
+        """The negative words, for those who cannot do without.
+
+        Raises:
+            UsageError: there are none.
+        """
+        if self.negatives is None:
+            raise UsageError("no negatives", "words that no known image is called by", "a score of features: knn")
+        return self.negatives
+
     def probs_of(self, logits: Float[np.ndarray, "m k"], temperature: float = 1.0) -> Float64[np.ndarray, "m k"]:
         """Softmax or sigmoid of logits / temperature, by the mode."""
         scaled = logits / temperature
@@ -125,7 +141,7 @@ class InDistribution:
         """Minus the free energy: T·logsumexp(z/T), or in mode `sigmoid` the sum of T·softplus(z/T) (JointEnergy)."""
         scaled = logits / temperature
         if self.mode == "softmax":
-            return temperature * special.logsumexp(scaled, axis=1)
+            return temperature * np.asarray(special.logsumexp(scaled, axis=1))
         return temperature * np.logaddexp(0, scaled).sum(axis=1)
 
     def called(self, logits: Float[np.ndarray, "m k"]) -> Int[np.ndarray, "m"]:
