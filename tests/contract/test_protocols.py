@@ -26,6 +26,7 @@ QUICK = {
     "few_shot": "few_shot(adapters=('prototypes',), shots=(2, 8), draws=2)",
     "ood": "ood(scores=('mahalanobis', 'energy', 'knn'), unseen='cataract')",
     "longtail": "longtail(methods=('one_stage', 'crt'), seeds=2)",
+    "shift": "shift(by='laterality', methods=('vrex',), rates=(0.03,), strengths=(1.0,), decays=(0.1,), batch=16)",
 }
 SUPERVISION = {"report-supervised", "unseen finding", "supervised", "unsupervised", "negative control"}
 CONFIG = BenchConfig(encoders=ENCODER, text_encoder=TEXT, text="report", prompt_set="name", threads=1, draws=40)

@@ -1,0 +1,170 @@
+"""Domain shift: a classifier learned on some clinics or cameras, and tested on one that it has not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from tapetum.bench.adapting import taught_findings
+from tapetum.bench.domains import Cut, Pooled, cut, pooled_of
+from tapetum.bench.measures import Context
+from tapetum.bench.results import Results
+from tapetum.bench.select import RULES
+from tapetum.bench.shift_records import domain_records, held_of, overall_records
+from tapetum.bench.shift_settings import ERM, Grid, told
+from tapetum.bench.shifted import Chosen, Learner, chosen_for, learnable
+from tapetum.bench.trial import Trial
+from tapetum.core.errors import UsageError
+from tapetum.core.registry import nearest
+from tapetum.core.types import Record
+
+__all__ = ["shift"]
+
+COLUMNS = ("auroc_score", "auroc_difference", "expected_calibration_error", "calibration_slope")
+
+
+def shift(
+    trial: Trial,
+    *,
+    domains: tuple[str, ...] = (),
+    by: str = "",
+    methods: tuple[str, ...] = ("erm", "coral", "vrex"),
+    held_out: tuple[str, ...] = (),
+    learn_on: tuple[str, ...] = (),
+    tested: str = "test",
+    rules: tuple[str, ...] = tuple(RULES),
+    rates: tuple[float, ...] = (3e-4, 3e-3),
+    strengths: tuple[float, ...] = (0.1, 1.0, 10.0),
+    decays: tuple[float, ...] = (0.1, 1.0, 10.0),
+    components: int = 256,
+    epochs: int = 30,
+    batch: int = 256,
+) -> Results:
+    """Methods × settings on frozen features, each held-out domain in turn; what is kept is chosen without it.
+
+    All methods are tried with as many settings and start from the same components of the rows learned on. Differences
+    are to ERM chosen by the same rule, paired. Probabilities are calibrated on validation patients of the domains
+    learned on. The reference is learned on the tested domain itself: a bound, and no competitor.
+
+    Args:
+        trial: the archive is a domain, and so is another one (`--test`), which is only tested.
+        domains: paths of further archives with labels of the same names; each is a domain.
+        by: instead, an attribute that tells the images of the one archive apart: `device`, `laterality`, `size`, …
+        methods: names (`erm`, `coral`, …) or specs of `learn/methods`, with `{strength}` where a strength is tried.
+        held_out: domains to test; all of them if empty.
+        learn_on: domains to learn from; all but the tested one if empty, a single one for single-source.
+        tested: `test` patients of the held-out domain, or `all` but its validation patients.
+        rules: by which a setting is chosen, of `training_domain`, `leave_one_domain_out` and `oracle`.
+        rates: learning rates tried.
+        strengths: tried of a method's own option.
+        decays: weight decays tried instead, of methods without one.
+        components: principal components of the features, 0 = all features.
+        epochs: passes over the training rows.
+        batch: rows per step.
+
+    Raises:
+        UsageError: neither or both of further archives and `by`; unknown names. LeakageError: an image in two
+            archives. DataError: fewer than two domains, or a part without images.
+
+    Source: own protocol, after DomainBed (arXiv 2007.01434) and GDRBench (arXiv 2307.04378). Differs: one grid for all,
+    AUROC, patients resampled, worst domain and calibration beside the mean, tested patients never chosen on.
+    """
+    _refuse(trial, rules, methods)
+    methods = tuple(dict.fromkeys((ERM, *methods)))
+    grid = Grid(tuple(rates), tuple(strengths), tuple(decays), epochs, batch)
+    findings, notes = taught_findings(trial)
+    pooled = pooled_of(trial, domains, by, findings)
+    cuts = _cuts(trial, pooled, held_out, learn_on, tested)
+    pooled, left_out = learnable(pooled, cuts)
+    learner = Learner(components, trial.config.exclusive, trial.config.seed)
+    each = [chosen_for(pooled, where, methods, grid, rules, learner) for where in cuts]
+    chosen = [rows for rows, _ in each]
+    left_out += [note for _, found in each for note in found]
+    records = _records(trial, pooled, cuts, chosen, tested)
+    notes += [*pooled.notes, *left_out, told(methods, grid), *_sizes(pooled, cuts), *_settings(pooled, cuts, chosen)]
+    return Results(tuple(records), (), tuple(notes), None, trial, columns=COLUMNS)
+
+
+def _records(trial: Trial, pooled: Pooled, cuts: list[Cut], chosen: list[list[Chosen]], tested: str) -> list[Record]:
+    """Mean and worst domain first, then each."""
+    within = _context(trial, pooled)
+    everybody = np.concatenate([c.tested for c in cuts])
+    # where domains share patients, all of them are drawn together
+    joint = len(np.unique(pooled.patients[everybody])) < sum(len(np.unique(pooled.patients[c.tested])) for c in cuts)
+    helds = [
+        held_of(pooled, c, rows, everybody if joint else c.tested, within) for c, rows in zip(cuts, chosen, strict=True)
+    ]
+    names = ", ".join(dict.fromkeys(a.name for a in pooled.archives))
+    found = overall_records(
+        pooled, helds, dataclasses.replace(within, patients=tuple(pooled.patients[everybody]), data=names)
+    )
+    for held in helds:
+        found += domain_records(pooled, held, _of_domain(within, pooled, held.where, tested))
+    return found
+
+
+def _refuse(trial: Trial, rules: tuple[str, ...], methods: tuple[str, ...]) -> None:
+    if trial.config.ordinal:
+        raise UsageError("ordinal=true with shift", "linear_probe or knn", "ordinal=false")
+    if trial.model is not None:
+        raise UsageError("shift of a model", "no --model: every row is learned anew", "encoders=… names the towers")
+    for rule in rules:
+        if rule not in RULES:
+            raise UsageError(f"rules={rule!r}", nearest(rule, list(RULES)))
+    if not rules or not methods:
+        raise UsageError(f"{len(rules)} rules, {len(methods)} methods", "at least one of each")
+
+
+def _cuts(trial: Trial, pooled: Pooled, held_out: tuple[str, ...], learn_on: tuple[str, ...], tested: str) -> list[Cut]:
+    """One per held-out domain; `--test` is the only one that is tested, and is never learned on."""
+    other = [pooled.names.index(trial.test_archive.name)] if trial.external else []
+    sources = [s for s in pooled.numbers(learn_on) if s not in other]
+    targets = pooled.numbers(held_out)
+    if other and not held_out:
+        targets = other
+    elif not held_out and learn_on:
+        targets = (
+            [t for t in targets if [s for s in sources if s != t]]
+            if len(sources) > 1
+            else [t for t in targets if t not in sources]
+        )
+    return [cut(pooled, t, [s for s in sources if s != t], tested) for t in targets]
+
+
+def _context(trial: Trial, pooled: Pooled) -> Context:
+    return Context(
+        "shift", (), trial.config.seed, trial.config.draws, "", pooled.reads, trial.digests(None), "",
+        any(a.phantom for a in pooled.archives),
+    )  # fmt: skip
+
+
+def _of_domain(within: Context, pooled: Pooled, where: Cut, tested: str) -> Context:
+    archive = pooled.archives[where.target]
+    whole = {"test": archive.digest} | ({} if tested == "test" else {"split": "all but val"})
+    return dataclasses.replace(
+        within, patients=tuple(pooled.patients[where.tested]), data=archive.name, digests={**within.digests, **whole}
+    )
+
+
+def _sizes(pooled: Pooled, cuts: list[Cut]) -> list[str]:
+    """How many images there are, and how common the findings are in what is learned and tested."""
+    found: list[str] = []
+    for c in cuts:
+        share = [f"{np.nanmean(pooled.labels[rows]):.3f}" for rows in (c.learn, c.tested)]
+        sources = ", ".join(pooled.names[s] for s in np.unique(pooled.domains[c.learn]))
+        found.append(
+            f"{pooled.names[c.target]}: {len(c.tested)} images tested, share of positives {share[1]}; learned on "
+            f"{len(c.learn)} images of {sources}, share {share[0]}; chosen on {len(c.val)}"
+        )
+    return found
+
+
+def _settings(pooled: Pooled, cuts: list[Cut], chosen: list[list[Chosen]]) -> list[str]:
+    """Which setting each rule chose."""
+    return [
+        f"{pooled.names[c.target]}, {row.method} by {row.rule}: {row.run.setting}"
+        for c, rows in zip(cuts, chosen, strict=True)
+        for row in rows
+        if row.rule
+    ]

@@ -1,0 +1,124 @@
+"""Methods for domain shift under short names, and the settings that each is tried with, as many for each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tapetum.core.errors import UsageError
+from tapetum.core.registry import Family, Spec, nearest
+from tapetum.learn.classifying.plan import Pace
+
+METHODS = Family("tapetum.learn.methods")
+ERM = "erm"
+# Short name → spec of `learn/methods`; {strength} is what is tried, times the number beside it.
+NAMED: Mapping[str, tuple[str, float]] = {
+    ERM: ("one_stage()", 1.0),
+    "erm_hidden": ("one_stage(head='hidden(units=64)')", 1.0),
+    "coral": ("one_stage(head='hidden(units=64)', invariance='coral(weight={strength})')", 1.0),
+    "vrex": ("one_stage(invariance='vrex(weight={strength})')", 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What every method is tried with.
+
+    Args:
+        rates: learning rates. strengths: of the method's own option. decays: weight decays, for methods without one.
+        epochs: passes over the training rows. batch: rows per step.
+    """
+
+    rates: tuple[float, ...]
+    strengths: tuple[float, ...]
+    decays: tuple[float, ...]
+    epochs: int
+    batch: int
+
+    def __post_init__(self) -> None:
+        if not self.rates or not self.strengths or len(self.strengths) != len(self.decays):
+            raise UsageError(
+                f"{len(self.rates)} rates, {len(self.strengths)} strengths, {len(self.decays)} decays",
+                "one rate or more, and as many strengths as decays: every method is tried with as many settings",
+            )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a method.
+
+    Attributes:
+        spec: canonical, of `learn/methods`. pace: how long and how fast.
+    """
+
+    spec: str
+    pace: Pace
+
+    def __str__(self) -> str:
+        return f"{self.spec}, rate {self.pace.learning_rate:g}, decay {self.pace.weight_decay:g}"
+
+
+def settings_of(name: str, grid: Grid) -> tuple[Setting, ...]:
+    """All settings of a method, the mildest first, so that it wins where nothing speaks for another.
+
+    Args:
+        name: of `NAMED`, or a spec of `learn/methods`; `{strength}` in it is filled in.
+        grid: what is tried.
+
+    Raises:
+        UsageError: an unknown method or option.
+    """
+    template, scale = NAMED.get(name, (name, 1.0))
+    own = "{strength}" in template
+    decay = sorted(grid.decays)[len(grid.decays) // 2]
+    found: list[Setting] = []
+    for tried, rate in itertools.product(sorted(grid.strengths if own else grid.decays), sorted(grid.rates)):
+        spec = template.replace("{strength}", repr(tried * scale))
+        pace = Pace(grid.epochs, grid.batch, rate, decay if own else tried)
+        found.append(Setting(str(_checked(spec)), pace))
+    return tuple(found)
+
+
+def needs_domains(setting: Setting) -> bool:
+    """Whether a method has nothing to do where there is one domain only."""
+    spec = Spec.parse(setting.spec)
+    return "domains" in getattr(METHODS.member(spec.name), "NEEDS", ()) or bool(spec.options.get("invariance"))
+
+
+def reads_target(setting: Setting) -> bool:
+    """Whether a method looks at the tested images, though not at their labels."""
+    return bool(getattr(METHODS.member(Spec.parse(setting.spec).name), "TRANSDUCTIVE", False))
+
+
+def _checked(text: str) -> Spec:
+    """The spec, once it and the specs inside it can be built.
+
+    Raises:
+        UsageError: an unknown name or option, with the nearest one.
+    """
+    spec = Spec.parse(text)
+    if spec.name not in METHODS.names():
+        known = [*NAMED, *METHODS.names()]
+        raise UsageError(
+            f"unknown method {spec.name!r}", nearest(spec.name, known), "a spec of learn/methods, or a name"
+        )
+    METHODS.build(spec)
+    for option, family in (("invariance", "learn.invariance"), ("mixing", "learn.mixing"), ("head", "nets.heads")):
+        if spec.options.get(option):
+            Family(f"tapetum.{family}").build(str(spec.options[option]))
+    return spec
+
+
+def told(names: Sequence[str], grid: Grid) -> str:
+    """The budget, for the foot of the table."""
+    each = len(grid.rates) * len(grid.strengths)
+    return (
+        f"each of {len(names)} methods is tried with {each} settings: learning rates {_list(grid.rates)}; strengths "
+        f"{_list(grid.strengths)}, or, of a method without one, weight decays {_list(grid.decays)}; "
+        f"{grid.epochs} epochs, batch {grid.batch}"
+    )
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{v:g}" for v in values)
