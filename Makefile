@@ -29,7 +29,7 @@ integration: .venv/.integration
 	TAPETUM_PEERS=$(CURDIR)/.venv/peers $(BIN)/python -m pytest tests/integration
 
 # foreign architectures and scores that ours are compared with: apart, since whoever sees torchvision imports it
-PEERS := torchvision==0.28.0 timm==1.0.31 open_clip_torch==3.3.0 ftfy==6.3.1 wcwidth==0.9.4 pytorch-ood==0.4.0
+PEERS := torchvision==0.28.0 timm==1.0.31 open_clip_torch==3.3.0 ftfy==6.3.1 wcwidth==0.9.4 pytorch-ood==0.4.0 netcal==1.4.0 pyro-ppl==1.9.2 pyro-api==0.1.2 opt_einsum==3.4.0
 
 # heavy peers by pip; a real PACS and its judges by apt where this is Debian and root, else those tests say that they skip
 .venv/.integration: $(STAMP)

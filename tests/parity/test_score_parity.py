@@ -10,11 +10,13 @@ from scipy import stats as scipy_stats
 from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import KBinsDiscretizer
 from statsmodels.stats.proportion import proportion_confint
 
 from tapetum.score import delong_interval, wilson_interval
 from tapetum.score.calibration.beta import Beta
 from tapetum.score.calibration.dirichlet import Dirichlet
+from tapetum.score.calibration.histogram import Histogram
 from tapetum.score.calibration.isotonic import Isotonic
 from tapetum.score.calibration.platt import Platt
 from tapetum.score.calibration.temperature import Temperature
@@ -250,3 +252,16 @@ def test_dirichlet(seed):
     ours = Dirichlet(off_diagonal=0.3, bias=0.2).fit(logits, labels)
     np.testing.assert_allclose(ours.weights.ravel(), found[:9], atol=1e-3)
     np.testing.assert_allclose(ours.biases, found[9:], atol=1e-3)
+
+
+@each_seed
+def test_histogram(seed):
+    """Bins of scikit-learn's quantiles: equal but for the images nearest to an edge."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(1000, 1))
+    labels = (rng.random((1000, 1)) < special.expit(2 * logits)).astype(float)
+    cut = KBinsDiscretizer(8, encode="ordinal", strategy="quantile", quantile_method="averaged_inverted_cdf")
+    place = cut.fit_transform(logits)[:, 0].astype(int)
+    shares = np.bincount(place, labels[:, 0]) / np.bincount(place)
+    ours = Histogram(bins=8).fit(logits, labels)(logits)[:, 0]
+    assert np.mean(np.abs(ours - shares[place]) < 0.02) > 0.98
