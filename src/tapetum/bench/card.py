@@ -91,12 +91,16 @@ class Card:
         return document(self.title, "".join(head), body, foot)
 
 
-def model_card(model: Model, results: Sequence[Path] = ()) -> Card:
+def model_card(
+    model: Model, results: Sequence[Path] = (), *, also: Sequence[Part] = (), warnings: Sequence[str] = ()
+) -> Card:
     """The card of a model; every number of quality is a Record's.
 
     Args:
         model: loaded from a checkpoint.
         results: folders that `tapetum bench --out` wrote, or `records.jsonl` files.
+        also: further sections, after the measured results.
+        warnings: of the runs that measured it.
 
     Raises:
         ArtefactError: no records there, or records of another model only; the message names both.
@@ -108,10 +112,11 @@ def model_card(model: Model, results: Sequence[Path] = ()) -> Card:
     phantom = (PHANTOM,) if any(r.phantom for r in records) else ()
     parts = [
         Part("When to use it", FOR), Part("When not to use it", NOT_FOR), _towers(model), _training(model),
-        _operating(model), *_measured(records), _limits(records), _licences(model),
+        _operating(model), *_measured(records), *also, _limits(records), _licences(model),
         Part("Digests", facts=(("model", f"`{model.digest}`"), *((k, f"`{v}`") for k, v in model.parents.items()))),
     ]  # fmt: skip
-    return Card(f"Tapetum {kind}{name}", INTENDED_USE, (*phantom, *alarms), tuple(parts), tuple(records))
+    told = (*phantom, *alarms, *warnings)
+    return Card(f"Tapetum {kind}{name}", INTENDED_USE, told, tuple(parts), tuple(records))
 
 
 def records_of_model(model: Model, place: Path) -> list[Record]:

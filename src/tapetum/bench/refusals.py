@@ -31,7 +31,7 @@ def refuse_names(what: str, given: Collection[str], known: Sequence[str]) -> Non
     """
     for name in given:
         if name not in known:
-            raise UsageError(f"{what}={name!r}", nearest(name, list(known)), "tapetum audit ARCHIVE lists the labels")
+            raise UsageError(f"{what}={name!r}", nearest(name, list(known)), "tapetum bench --help")
 
 
 def refuse_crossing_patients(archive: Archive) -> None:

@@ -101,6 +101,18 @@ class Trial:
         said = self.config.unequal_budgets
         return refuse_unequal(settings_of(specs), said=said, chosen_on_tested=not choosing)
 
+    def reading_labels(self, *, exclusive: bool, ordinal: bool) -> Trial:
+        """The same trial with its labels taken as classes, grades or findings, for a run of several protocols.
+
+        What is embedded is shared, and both are one reading of the test set.
+        """
+        if (exclusive, ordinal) == (self.config.exclusive, self.config.ordinal):
+            return self
+        other = dataclasses.replace(self, config=dataclasses.replace(self.config, exclusive=exclusive, ordinal=ordinal))
+        shared = ("copies", "test_records", "embeddings", "test_embeddings", "_reading", "_checked")
+        other.__dict__.update({name: getattr(self, name) for name in shared})
+        return other
+
     def refuse_one_class_each(self, protocol: str) -> None:
         """For protocols whose scores are no grades or classes.
 
@@ -153,12 +165,17 @@ class Trial:
             found.append(f"{gone} of {len(self._asked)} test images left out: they look like images learned on")
         if self.config.copies == "keep":
             found.append("copies=keep: tested images that look like learned ones were not looked for")
-        if (tried := self.__dict__.get("_reading", (0, 1))[1]) > 1:
-            found.append(
-                f"this test set has now been read with {tried} different settings or protocols: what is chosen among "
-                "them is chosen on the tested patients; choose with test_split=val"
-            )
-        return tuple(found)
+        return (*found, *(self.tried if "_reading" in self.__dict__ else ()))
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """A note where this test set has been read with several settings by now."""
+        number = settings_tried(self.test_archive, self._tested_part)
+        words = (
+            f"this test set has now been read with {number} different settings or protocols: what is chosen among them "
+            "is chosen on the tested patients; choose with test_split=val"
+        )
+        return (words,) if number > 1 else ()
 
     @cached_property
     def _checked(self) -> tuple[str, ...]:
@@ -233,13 +250,11 @@ class Trial:
     @cached_property
     def test_reads(self) -> int:
         """How often this test set has now been read, this time included; written down beside the archive."""
-        return self._reading[0]
+        return self._reading
 
     @cached_property
-    def _reading(self) -> tuple[int, int]:
-        """Readings so far, this time included, and with how many different settings."""
-        number = count_reading(self.test_archive, self._tested_part, digest(self.config), self.protocol)
-        return number, settings_tried(self.test_archive, self._tested_part)
+    def _reading(self) -> int:
+        return count_reading(self.test_archive, self._tested_part, digest(self.config), self.protocol)
 
     @property
     def earlier_reads(self) -> int:

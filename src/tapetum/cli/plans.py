@@ -81,7 +81,7 @@ def comparison(
 
 
 def training(
-    run: Run, archive: Archive, config: Any, encoders: str, out: Path | None, other: Archive | None = None
+    run: Run, archive: Archive, config: Any, encoders: str, out: Path | None, other: Archive | None = None, **told: Any
 ) -> None:
     """Images, patients and memory of a verb that learns on an archive's training patients."""
     if not run.dry_run:
@@ -96,5 +96,5 @@ def training(
     needed += 2 * (needed - RUNTIME_MIB) + solver
     run.plan(
         out=out, config=config, mebibytes=needed, images=images, training_images=len(train),
-        training_patients=len({r.patient_id for r in train}), labels=", ".join(archive.label_names) or None,
+        training_patients=len({r.patient_id for r in train}), labels=", ".join(archive.label_names) or None, **told,
     )  # fmt: skip

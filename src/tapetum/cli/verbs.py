@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tapetum.cli import keeping, plans, shrinking, tells
+from tapetum.cli import keeping, plans, shrinking, tells, whole
 from tapetum.cli.frame import LogAt, ModelAt, Out, Run, VerbCommand, Verbs, need, note, until_done, verb
 from tapetum.cli.settings import EmbedSettings, PredictSettings, SearchSettings
 
@@ -174,13 +174,20 @@ def bench(
     test: Annotated[Path | None, typer.Option(help="Another archive to test on; nothing is fitted on it.")] = None,
     out: Out = None,
 ) -> None:
-    """Put a model or a method to the test: a table with intervals, Records, one HTML page."""
+    """Put a model or a method to the test: a table with intervals, Records, one HTML page.
+
+    PROTOCOL is a member of bench.protocols, or all: every family of questions in one run, with one page, a model card
+    and draft checklists; run again, the same command goes on where it was. all(parts=('noise', 'ood')) asks only these.
+    """
     from tapetum.archive import open_archive
     from tapetum.bench import BenchConfig, run_bench
     from tapetum.learn import load_model
 
     config, archive = run.config(BenchConfig), open_archive(run.path(1))
     loaded, other = load_model(model) if model else None, open_archive(test) if test else None
+    if whole.is_whole(run.inputs[0]):
+        whole.bench_all(run, archive, config, other, loaded, out)
+        return
     plans.training(run, archive, config, loaded.encoders if loaded else config.encoders, out, other)
     with run.progress("embedding") as progress:
         results = run_bench(run.inputs[0], archive, config, test=other, model=loaded, progress=progress)
