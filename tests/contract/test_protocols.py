@@ -25,6 +25,7 @@ QUICK = {
     "robust": "robust(methods=('one_stage', 'co_teaching'), plant=('pair',), rates=(0.2,), seeds=2)",
     "few_shot": "few_shot(adapters=('prototypes',), shots=(2, 8), draws=2)",
     "ood": "ood(scores=('mahalanobis', 'energy', 'knn'), unseen='cataract')",
+    "fairness": "fairness(exchanges=20)",
     "longtail": "longtail(methods=('one_stage', 'crt'), seeds=2)",
     "shift": "shift(by='laterality', methods=('vrex',), rates=(0.03,), strengths=(1.0,), decays=(0.1,), batch=16)",
 }

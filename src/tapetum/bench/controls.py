@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from tapetum.bench.measures import MACRO, Context
 from tapetum.bench.results import Control
@@ -75,16 +77,25 @@ def shuffle_between_patients(pairs: Pairs, rng: np.random.Generator) -> Pairs:
     Raises:
         DataError: there is one patient only.
     """
+    return pairs.with_texts_of(exchange_between_patients(pairs.patient_ids, rng))
+
+
+def exchange_between_patients(patients: Sequence[str], rng: np.random.Generator) -> Int[np.ndarray, "n"]:
+    """Which row each row takes the place of, when every patient takes the rows of a patient drawn at random.
+
+    Raises:
+        DataError: there is one patient only.
+    """
     rows: dict[str, list[int]] = defaultdict(list)
-    for i, patient in enumerate(pairs.patient_ids):
+    for i, patient in enumerate(patients):
         rows[patient].append(i)
     if len(rows) < 2:
-        raise DataError("one patient only: no texts of others to take", "at least two patients", "shuffles=0")
-    names, source = sorted(rows), np.empty(len(pairs.texts), dtype=np.intp)
+        raise DataError("one patient only: none to exchange with", "at least two patients", "shuffles=0")
+    names, source = sorted(rows), np.empty(len(patients), dtype=np.intp)
     for patient, giver in zip(names, rng.permutation(names).tolist(), strict=True):
         for k, i in enumerate(rows[patient]):
             source[i] = rows[giver][k % len(rows[giver])]
-    return pairs.with_texts_of(source)
+    return source
 
 
 def control_records(within: Context, control: Control, main: Scored) -> list[Record]:
