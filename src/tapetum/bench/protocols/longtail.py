@@ -6,6 +6,7 @@ import dataclasses
 
 from tapetum.bench.results import Results
 from tapetum.bench.rows import context
+from tapetum.bench.tail_methods import STANDARD
 from tapetum.bench.tailed import Tail, measure, rows_of, run_methods, tail_records
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import UsageError
@@ -20,16 +21,12 @@ COLUMNS = (
     "balanced_accuracy_score", "balanced_accuracy_difference", "balanced_accuracy_difference (p)", "auroc_score",
     "worst_recall_score", "head_recall_score", "medium_recall_score", "tail_recall_score", "f1_score", "accuracy_score",
 )  # fmt: skip
-DEFAULT = (
-    "one_stage()", "one_stage(loss='balanced_softmax')", "one_stage(sampler='class_balanced')",
-    "one_stage(sampler='square_root')", "crt()",
-)  # fmt: skip
 
 
 def longtail(
     trial: Trial,
     *,
-    methods: tuple[str, ...] = DEFAULT,
+    methods: tuple[str, ...] = STANDARD,
     seeds: int = 3,
     imbalance: float = 0.0,
     largest: int = 0,
@@ -47,7 +44,7 @@ def longtail(
 
     Args:
         trial: what is learned on (train) and tested; every image has exactly one class.
-        methods: specs of `learn/methods`; the others are compared with the first.
+        methods: specs of `learn/methods`, by default all of `bench/tail_methods.py`; the first one is compared with.
         seeds: runs of each method, from the seed of the run on.
         imbalance: thin the training images to an exponential tail, the commonest class to the rarest; 0 = as they are.
         largest: images of the commonest class then; 0 = all.

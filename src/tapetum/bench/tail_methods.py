@@ -1,0 +1,37 @@
+"""The methods of the long-tail table, one setting each, which is that of their paper wherever it names one."""
+
+from __future__ import annotations
+
+COSINE = "head='cosine(scale=30.0)'"
+SAMPLING = tuple(
+    f"one_stage(sampler='{name}')"
+    for name in ("class_balanced", "square_root", "progressive", "repeat_factor", "undersampled")
+)
+WEIGHTING = tuple(
+    f"one_stage(loss='{name}')"
+    for name in (
+        "inverse_frequency", "effective_number", "effective_number(gamma=2.0)", "weighted_softmax", "focal",
+        "label_aware_smoothing",
+    )
+)  # fmt: skip
+ADJUSTING = (
+    *(f"one_stage(loss='{n}')" for n in ("balanced_softmax", "lade", "vector_scaling", "equalised", "seesaw")),
+    "post_hoc", f"one_stage({COSINE})", f"one_stage({COSINE}, loss='ldam(scale=30.0)')",
+    f"one_stage({COSINE}, late_loss='ldam(beta=0.9999, scale=30.0)', loss='ldam(scale=30.0)')",
+    f"one_stage({COSINE}, loss='gaussian_clouded(scale=30.0)')",
+)  # fmt: skip
+BLENDING = tuple(f"one_stage(loss='balanced_softmax', mixing='{name}')" for name in ("mixup", "remix", "noise"))
+TOGETHER = tuple(
+    f"one_stage(compactness='{name}', head='hidden', loss='balanced_softmax')"
+    for name in ("centre", "range_loss", "supervised_contrastive")
+)
+OPTIMISING = (
+    "one_stage(sharpness=0.05)", "one_stage(loss='balanced_softmax', sharpness=0.05)",
+    "one_stage(ema=0.99, loss='balanced_softmax')",
+)  # fmt: skip
+STAGES = ("crt", "lws", "tau_norm", "mislas", "disalign", "nearest_mean", "causal_norm")
+SEVERAL = ("bbn", "sade", "ride")
+HIDDEN = ("one_stage(head='hidden')", "one_stage(head='hidden', loss='balanced_softmax')")
+STANDARD = (
+    "one_stage", *SAMPLING, *WEIGHTING, *ADJUSTING, *BLENDING, *OPTIMISING, *HIDDEN, *TOGETHER, *STAGES, *SEVERAL,
+)  # fmt: skip
