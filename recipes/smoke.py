@@ -42,6 +42,7 @@ BRIEF = "epochs=2, batch=16, augment=''"
 # two classes that exclude each other
 ONE_EACH = ["{clinic}", "encoders=tiny()", "findings=normal_fundus,diabetic_retinopathy", "draws=200"]
 SEEN = "seeds=1, epochs=3"
+METHOD = f"longtail(methods=('{{name}}',), {SEEN})"
 # What is typed for a member of each family; {name} is the member, {vit} a small transformer, {model} an aligner.
 COMMANDS = {
     "adapters": ["adapt", "{clinic}", "--model", "{model}", "adapter={name}", "shots=5", ASKED],
@@ -70,10 +71,14 @@ COMMANDS = {
     "compactness": [
         "bench", f"longtail(methods=(\"one_stage(compactness='{{name}}', head='hidden')\",), {SEEN})", *ONE_EACH,
     ],
-    "methods": ["bench", f"longtail(methods=('{{name}}',), {SEEN})", *ONE_EACH],
+    "methods": ["bench", METHOD, *ONE_EACH],
 }  # fmt: skip
+# Methods that learn from several domains, and so from two eyes.
+OF_DOMAINS = ("dann", "group_dro", "nuisance_projection", "restyled")
+EYES = "shift(by='laterality', methods=('{name}',), strengths=(1.0,), decays=(0.1,), rates=(0.01,), epochs=3)"
 # What a method needs beside the above.
 ALSO = {
+    **{f"methods/{name}": {METHOD: EYES} for name in OF_DOMAINS},
     "tuners/dynamic_prompts": {"tuner={name}": "tuner=dynamic_prompts(count=2, width=4)"},
     "tuners/prompts": {"tuner={name}": "tuner=prompts(count=2)"},
     "tuners/lora": {"tuner={name}": "tuner=lora(rank=1)"},

@@ -77,17 +77,12 @@ def train(
         reweigh: losses of a batch and their row numbers → losses, for weights that change while training.
 
     Raises:
-        UsageError: an unknown name, a loss for the other kind of labels, or compactness where nothing can be moved.
+        UsageError: an unknown name, a loss for the other kind of labels, or a penalty on what cannot be moved.
         DataError: the loss became not finite.
     """
     plan.refuse_labels(taught.exclusive)
     network = start or new_network(taught, plan.head, rng)
-    if plan.compactness and network.tower is None and not cast(ClassHead, network.head).BENDS:
-        raise UsageError(
-            f"compactness={plan.compactness!r} with head={plan.head!r}: frozen features cannot be moved together",
-            "a head with a hidden layer, or a tower that learns",
-            "head='hidden'",
-        )
+    _refuse_fixed(plan, network)
     whole = _Whole(network.tower, network.head)
     free = list(whole.parameters()) if learns is None else learns(network)
     for parameter in whole.parameters():
@@ -95,6 +90,25 @@ def train(
     stage = _Stage(taught, plan, pace, whole, np.random.default_rng(int(rng.integers(2**62))), weights, reweigh)
     run_stage(whole, stage.losses, taught, pace.settings(plan.ema), rng, paces(network, free), stage.order, plan.loss)
     return network
+
+
+def _refuse_fixed(plan: Plan, network: Network) -> None:
+    """Penalties on what the last layer reads do nothing where that is fixed."""
+    if network.tower is not None or cast(ClassHead, network.head).BENDS:
+        return
+    asked = {"compactness": plan.compactness}
+    if plan.invariance:
+        spec = Spec.parse(plan.invariance)
+        of = Family("tapetum.learn.invariance").options(spec.name).get("of")
+        if of is not None and spec.options.get("of", of.default) == "embedded":
+            asked["invariance"] = plan.invariance
+    for name, value in asked.items():
+        if value:
+            raise UsageError(
+                f"{name}={value!r} with head={plan.head!r}: frozen features cannot be moved together",
+                "a head with a hidden layer, or a tower that learns",
+                "head='hidden'",
+            )
 
 
 def run_stage(
