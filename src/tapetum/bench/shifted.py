@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 from tapetum.bench.domains import Cut, Pooled
 from tapetum.bench.select import RULES, Candidate
-from tapetum.bench.shift_settings import METHODS, Grid, Setting, needs_domains, reads_target, settings_of
+from tapetum.bench.shift_settings import ERM, METHODS, Grid, Setting, needs_domains, reads_target, settings_of
 from tapetum.core.errors import DataError
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.fitting.components import Components
@@ -174,7 +174,8 @@ def chosen_for(
                 continue
             run = next(r for r in runs if r.candidate is best)
             found.append(Chosen(name, rule, run, reads_target(run.setting)))
-    own = _reference(pooled, where, found[0].run.setting, learner) if found else None
+    base = next((c for c in found if c.method == ERM), None)
+    own = _reference(pooled, where, base.run.setting, learner) if base else None
     if own is not None and np.isnan(own.run.tested).any():
         notes.append(f"{pooled.names[where.target]}: too few patients for a reference of its own")
         own = None
