@@ -12,7 +12,7 @@ from tapetum.bench.measures import MACRO
 from tapetum.bench.metric_words import METRICS
 from tapetum.bench.page_parts import figure, paragraph, section, table, text
 from tapetum.bench.plots import control_plot, interval_bar, reliability_panel, roc_line, roc_panel
-from tapetum.bench.results import Control, Results
+from tapetum.bench.results import TOO_FEW, Control, Results
 from tapetum.bench.trial import Scored
 from tapetum.core.types import Interval, Record
 from tapetum.score.operating import operating_point
@@ -72,7 +72,9 @@ def _overview(results: Results, rows: Sequence[tuple[str, str]]) -> str:
 
 
 def _table_of(records: Sequence[Record], name: Names) -> str:
-    shown = [r for r in records if r.metric not in (*AT_THRESHOLD, *BESIDE)]
+    # What stands at the threshold has a section of its own, but for groups.
+    at = () if any(r.metric == "false_alarm_error" for r in records) else AT_THRESHOLD
+    shown = [r for r in records if r.metric not in (*at, *BESIDE)]
     metrics = list(dict.fromkeys(r.metric for r in shown))
     retrieval = all(m.startswith("recall_at") for m in metrics)
     heads = ["direction" if retrieval else "finding", *(head_of(m) for m in metrics), "images", "patients"]
@@ -83,7 +85,8 @@ def _table_of(records: Sequence[Record], name: Names) -> str:
     for finding in dict.fromkeys(r.finding for r in shown):
         of = {r.metric: r for r in shown if r.finding == finding}
         first = next(iter(of.values()))
-        if all(math.isnan(r.interval.estimate) for r in of.values()):
+        withheld = any(r.interval.method.startswith(TOO_FEW) for r in of.values())
+        if not withheld and all(math.isnan(r.interval.estimate) for r in of.values()):
             undefined.append(f"{name(finding)} ({first.positives})")
             continue
         if finding == MACRO:
@@ -130,7 +133,9 @@ def _cell(record: Record, *, bar: bool) -> str:
 def number_of(interval: Interval) -> str:
     """An estimate with its bounds, for a table cell."""
     if math.isnan(interval.estimate):
-        return '<span class="soft">undefined</span>'
+        return f'<span class="soft">{TOO_FEW if interval.method.startswith(TOO_FEW) else "undefined"}</span>'
+    if math.isnan(interval.low) and "bootstrap" not in interval.method:
+        return f"<b>{interval.estimate:.3f}</b>"  # a p value, a share: it never had any
     bounds = "no bounds" if math.isnan(interval.low) else f"{interval.low:.3f}, {interval.high:.3f}"
     return f'<b>{interval.estimate:.3f}</b> <span class="soft">[{bounds}]</span>'
 

@@ -94,22 +94,22 @@ def compared_records(within: Context, row: str, supervision: str, one: Compared)
     """The finding as a whole with its gaps, then its groups, the worst first; too small ones without a number."""
     row = f"{row} by {one.attribute}"
     gap, at = one.ranked.gap, one.at
-    values: dict[str, Interval] = {
-        "auroc_score": one.ranked.overall,
+    by = "groups exchanged between patients, Holm over all comparisons"
+    values: dict[str, Interval] = {"auroc_score": one.ranked.overall}
+    if at:
+        values |= {"sensitivity_score": at.sensitivity.overall, "missed_error": _rest(at.sensitivity.overall)}
+        values |= {"false_alarm_error": at.false_alarms.overall}
+    values |= {
         "auroc_gap": gap.interval,
-        "auroc_gap_by_chance": _plain(gap.chance, "mean of exchanged groups"),
-        "auroc_gap_p_value": _plain(one.holm, "groups exchanged between patients, Holm over all comparisons"),
+        "auroc_gap_by_chance": _plain(gap.chance, "mean of exchanged groups", gap),
+        "auroc_gap_p_value": _plain(one.holm, by, gap),
         "equity_scaled_auroc_score": one.ranked.equity_scaled,
     }
     if at:
         values |= {
-            "sensitivity_score": at.sensitivity.overall,
-            "false_alarm_error": at.false_alarms.overall,
             "equal_opportunity_difference": at.sensitivity.gap.interval,
+            "equal_opportunity_p_value": _plain(one.opportunity_holm, by, at.sensitivity.gap),
             "equalised_odds_difference": at.equalised_odds.interval,
-            "equal_opportunity_p_value": _plain(
-                one.opportunity_holm, "groups exchanged between patients, Holm over all comparisons"
-            ),
         }
     found = [within.record(row, supervision, one.finding, m, v, one.labels) for m, v in values.items()]
     for group in one.ranked.groups:
@@ -194,8 +194,9 @@ def _known(masks: Mapping[str, Bool[np.ndarray, "n"]], group: str) -> Float64[np
     return np.where(masks[UNKNOWN], np.nan, labels) if UNKNOWN in masks else labels
 
 
-def _plain(value: float, method: str) -> Interval:
-    return Interval(value, math.nan, math.nan, method)
+def _plain(value: float, method: str, gap: Gap) -> Interval:
+    """A number about a gap, without bounds; where there is none, the gap's own reason."""
+    return Interval(value, math.nan, math.nan, gap.interval.method if math.isnan(value) else method)
 
 
 def _rest(share: Interval) -> Interval:
