@@ -66,9 +66,12 @@ def test_every_declared_protocol_is_one_or_is_told_to_be_missing(archive):
     assert len({part.name for part in PARTS}) == len(PARTS)
 
 
-def test_every_protocol_is_declared_or_left_to_be_run_on_its_own():
-    declared = {part.spec.partition("(")[0] for part in PARTS}
-    assert set(PROTOCOLS.names()) - declared == {"few_shot", "knn", "retrieval"}
+def test_protocols_that_no_part_asks_are_told(done):
+    asked = {part.spec.partition("(")[0] for part in PARTS}
+    told = re.search(r"not asked here: (.*?) \(tapetum", done[0].table())
+    assert told
+    assert set(told[1].split(", ")) == set(PROTOCOLS.names()) - asked
+    assert {"few_shot", "knn", "retrieval"} <= set(told[1].split(", "))
 
 
 def test_without_a_second_archive_shift_is_left_out_and_says_so(archive):
@@ -83,6 +86,7 @@ def test_another_clinic_is_a_shift_and_other_images_are_ood(archive, second, ali
     assert not shares_findings(archive, alien, CONFIG)
     clinic_, other = by_name(planned(archive, CONFIG, second)), by_name(planned(archive, CONFIG, alien))
     assert (clinic_["shift"].left_out, clinic_["shift"].where) == ("", "other")
+    assert (clinic_["crossed"].where, other["crossed"].where) == ("other", "own")
     assert clinic_["detection_elsewhere"].where == "other"
     assert clinic_["detection_elsewhere"].title == "Detection, other archive"
     assert "no finding in common" in other["shift"].left_out

@@ -124,7 +124,7 @@ def _images(record: Record) -> int:
 def _of_parts(whole: Whole) -> dict[str, tuple[str, str]]:
     names: Mapping[str, str] = {
         "performance": "detection", "calibration": "calibration", "fairness": "fairness", "noise": "noise",
-        "doubt": "noise", "shift": "shift", "ood": "ood", "shortcuts": "shortcuts", "abstain": "abstain",
+        "doubt": "noise", "shift": "shift", "ood": "ood", "shortcuts": "fairness", "abstain": "abstain",
         "failures": "detection", "heatmaps": "words",
     }  # fmt: skip
     words: Mapping[str, Callable[[Outcome], str]] = {

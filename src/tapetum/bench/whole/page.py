@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from tapetum.bench.checklist import Checklist
 from tapetum.bench.page import PHANTOM, PRIVATE, contents
 from tapetum.bench.page_numbers import glossary_section
-from tapetum.bench.page_parts import definitions, document, paragraph, section, table, text
+from tapetum.bench.page_parts import definitions, document, paragraph, section, text
 from tapetum.bench.results import Results
-from tapetum.bench.whole.result import DONE, FAILED, Outcome, Whole, number_name, told_of
+from tapetum.bench.whole.result import DONE, FAILED, MAIN, Outcome, Whole, number_name, told_of
 from tapetum.core.store import package_version
 from tapetum.core.types import Record
 from tapetum.learn.model import INTENDED_USE
@@ -20,6 +20,7 @@ LISTS = (
     "For a paper on this model: filled in where the run knows, with the source; the rest is the authors'. The same as "
     "Markdown in the folder checklists."
 )
+SHOWN = 3  # tables of a section; more are folded
 WARNINGS = 12  # shown; the others behind a line
 _SECTION = re.compile(r'<section id="(\w+)"><h2>(.*?)</h2>\n(.*?)\n</section>', re.S)
 _ONCE = ("glossary",)  # sections that stand once for all parts
@@ -55,7 +56,7 @@ def _head(title: str, whole: Whole) -> str:
         more = lines[WARNINGS:]
         folded = f"<details><summary>{len(more)} more</summary><ul>{''.join(more)}</ul></details>" if more else ""
         parts.append(
-            f'<div class="banner" role="note">Read first: {len(lines)} warnings'
+            f'<div class="banner first" role="note">Read first: {len(lines)} warnings'
             f"<ul>{''.join(lines[:WARNINGS])}</ul>{folded}</div>"
         )
     else:
@@ -64,23 +65,26 @@ def _head(title: str, whole: Whole) -> str:
 
 
 def _summary(whole: Whole) -> str:
-    """One line per part: what it asks, and three main numbers."""
-    rows: list[list[str]] = []
+    """One line per part: what it asks, and three main numbers, or why there are none."""
+    rows: list[str] = []
     for one in whole.outcomes:
-        cells = [_cell(r) for r in one.main]
         name = text(one.planned.title)
         if one.status == DONE:
             name = f'<a href="#{one.planned.name}">{name}</a>'
+            cells = [f"<td>{_cell(r)}</td>" for r in one.main]
+            cells += ["<td></td>"] * (MAIN - len(cells))
         else:
             style = "warn" if one.status == FAILED else "soft"
-            cells = [f'<span class="{style}">{text(f"{one.status}: {one.reason}")}</span>']
-        asked = f'{name}<small class="soft">{text(one.planned.part.question)}</small>'
-        rows.append([asked, *cells, *([""] * (3 - len(cells)))])
+            cells = [f'<td colspan="{MAIN}" class="{style}">{text(f"{one.status}: {one.reason}")}</td>']
+        asked = f"{name}<small>{text(one.planned.part.question)}</small>"
+        rows.append(f'<tr><th scope="row">{asked}</th>{"".join(cells)}</tr>')
     told = paragraph(
         "Brackets: 95 % intervals; whole patients are drawn again. Which numbers stand here was fixed before they were "
-        "measured; each part below has all of its own.", "soft",
+        "measured: the mean over the findings, else the worst finding. Each part below has all of its own.", "soft",
     )  # fmt: skip
-    return f'<div class="whole">{table(["part", "main numbers", "", ""], rows)}</div>{told}'
+    head = f'<tr><th scope="col">part</th><th scope="col" colspan="{MAIN}">main numbers</th></tr>'
+    body = f"<thead>{head}</thead><tbody>{''.join(rows)}</tbody>"
+    return f'<div class="scroll"><table class="whole">{body}</table></div>{told}'
 
 
 def _cell(record: Record) -> str:
@@ -103,12 +107,22 @@ def _part(one: Outcome) -> str:
     for anchor, title, words in _SECTION.findall(page.partition("<main>")[2].rpartition("</main>")[0]):
         if anchor in _ONCE:
             continue
-        lower = re.sub(r"<(/?)h3>", r"<\1h4>", words)
+        lower = _folded(re.sub(r"<(/?)h3>", r"<\1h4>", words))
         if anchor in _FOLDED:
             inside.append(f"<details><summary>{title}</summary>{lower}</details>")
         else:
             inside.append(f'<section id="{one.planned.name}-{anchor}"><h3>{title}</h3>\n{lower}\n</section>')
     return section(one.planned.name, one.planned.title, *inside)
+
+
+def _folded(words: str) -> str:
+    """The first tables of a section; many more are one click away."""
+    head, *blocks = re.split(r"(?=<h4>)", words)
+    if len(blocks) <= SHOWN or "<figure" in words:
+        return words
+    more = "".join(blocks[SHOWN:])
+    shown = head + "".join(blocks[:SHOWN])
+    return f"{shown}<details><summary>{len(blocks) - SHOWN} more tables</summary>{more}</details>"
 
 
 def _made(whole: Whole, card: bool) -> str:
@@ -118,6 +132,7 @@ def _made(whole: Whole, card: bool) -> str:
         ("Test set read", f"{whole.reads} time(s): all parts of one run are one reading"),
         ("Digests", " · ".join(f"{text(k)} <code>{text(v[:12])}</code>" for k, v in whole.digests.items())),
         ("Taken over from an earlier run", f"{again} parts" if again else ""),
+        ("Left to other commands", text(whole.beside.removeprefix("not asked here: "))),
         ("Beside this page", "table.txt, records.jsonl, summary.json, checklists, a folder per part"
          + (", card.md and the model it speaks of" if card else "")),
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from tapetum.learn.pretrain import candidates
 
 PROTOCOLS = Family("tapetum.bench.protocols")
 FEWEST = 20  # training images of a label that may be held out as unseen
-OWN, OTHER = "own", "other"
+OWN, OTHER, BOTH, WIDEST = "own", "other", "both", "widest"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Part:
 
     Attributes:
         name: of its folder. title, question: for people. spec: protocol with options.
-        where: `own` = asked of the archive's test patients, `other` = of the second archive, `both` = of each.
+        where: `own` = asked of the archive's test patients, `other` = of the second archive, `both` = of each in a part
+            of its own, `widest` = of the second archive where there is one, by a protocol that tests both.
         labels, reports: what the archive must have. one_class: each labelled image must have one label and no other.
         takes: of `exclusive` and `ordinal`, what the protocol knows; of the other one it is not told.
         main: metrics whose numbers stand in the summary, most telling first; `METRIC @ WORDS`: rows with these words.
@@ -45,13 +46,13 @@ class Part:
 
 PARTS = (
     Part(
-        "detection", "Detection", "How well do labels teach what is looked for?", "linear_probe", "both",
+        "detection", "Detection", "How well do labels teach what is looked for?", "linear_probe", BOTH,
         takes=("exclusive", "ordinal"),
         main=("auroc_score", "average_precision_score", "sensitivity_score"),
     ),
     Part(
         "words", "Detection by words", "How far do reports alone lead, without a label?",
-        "zero_shot(shuffles=0, unseen=False, compare=())", "both", labels=False, reports=True,
+        "zero_shot(shuffles=0, unseen=False, compare=())", BOTH, labels=False, reports=True,
         main=("auroc_score", "average_precision_score", "sensitivity_score"),
     ),
     Part(
@@ -82,19 +83,21 @@ PARTS = (
         takes=("exclusive",), main=("auroc_score", "fpr_at_95_tpr_error", "sensitivity_score"),
     ),
     Part(
-        "calibration", "Calibration", "Do stated probabilities come true?", "calibration", "both",
+        "calibration", "Calibration", "Do stated probabilities come true?", "calibration", BOTH,
         takes=("exclusive",), main=(
             "expected_calibration_error @ as it is", "expected_calibration_error @ platt",
             "expected_calibration_difference @ platt",
         ),
     ),
     Part(
-        "fairness", "Fairness", "Is any group of patients served worse?", "fairness",
-        main=("auroc_gap", "equal_opportunity_difference", "auroc_score @ acquisition"),
+        "fairness", "Fairness and shortcuts",
+        "Is any group served worse, and does anything but the disease tell the answer?", "fairness",
+        main=("auroc_gap", "equal_opportunity_difference", "auroc_score @ border strips"),
     ),
     Part(
-        "shortcuts", "Shortcuts", "Does something other than the disease tell the answer?", "shortcuts",
-        main=("auroc_score", "auroc_difference", "balanced_accuracy_score"),
+        "crossed", "Long tail × wrong labels × clinics", "What is left of each way of learning when all come together?",
+        "crossed", WIDEST, one_class=True, takes=("exclusive", "ordinal"),
+        main=("balanced_accuracy_score", "balanced_accuracy_difference", "worst_cell_score"),
     ),
     Part(
         "abstain", "Leaving the doubtful to a person", "Does it know when it does not know?", "abstain",
@@ -149,12 +152,14 @@ def planned(
     for part in PARTS:
         if only and part.name not in only:
             continue
-        if part.where == "both":
+        if part.where == BOTH:
             plan.append(_checked(Planned(part, part.name, part.spec, OWN), archive, config))
             if shared:
                 plan.append(_checked(Planned(part, f"{part.name}_elsewhere", part.spec, OTHER), archive, config))
         elif part.name == "ood":
             plan.append(_checked(_outside(part, archive, test, shared), archive, config))
+        elif part.where == WIDEST:
+            plan.append(_checked(Planned(part, part.name, part.spec, OTHER if shared else OWN), archive, config))
         elif part.where == OTHER and not shared:
             why = "it has no finding in common with this one" if test else "--test OTHER_ARCHIVE names none"
             plan.append(
@@ -169,6 +174,12 @@ def one_label_each(archive: Archive) -> bool:
     """Whether every labelled image has one label and no other."""
     known = [{archive.label_map.get(t, t) for t in r.labels} - {""} for r in archive.records]
     return all(len(names) <= 1 for names in known) and any(known)
+
+
+def on_their_own() -> tuple[str, ...]:
+    """Protocols that no part asks: they are run on their own."""
+    asked = {Spec.parse(part.spec).name for part in PARTS}
+    return tuple(name for name in PROTOCOLS.names() if name not in asked)
 
 
 def shares_findings(archive: Archive, test: Archive, config: BenchConfig) -> bool:

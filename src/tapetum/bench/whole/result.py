@@ -14,7 +14,7 @@ from typing import Any
 from tapetum.bench.measures import MACRO
 from tapetum.bench.page_numbers import METRICS, head_of
 from tapetum.bench.results import SHORT, read_records
-from tapetum.bench.whole.plan import Planned
+from tapetum.bench.whole.plan import Planned, on_their_own
 from tapetum.core.types import Record
 
 DONE, LEFT_OUT, FAILED = "done", "left out", "FAILED"
@@ -123,7 +123,12 @@ class Whole:
             lines.append(f"  {one.planned.spec} · {took}" if one.status == DONE else f"  {one.status}: {one.reason}")
             for r in one.main:
                 lines.append(f"  {number_name(r.metric):<30}{number(r):<26}{told_of(r)}")
-        return "\n".join(lines)
+        return "\n".join([*lines, "", self.beside])
+
+    @property
+    def beside(self) -> str:
+        """What a whole run does not ask."""
+        return f"not asked here: {', '.join(on_their_own())} (tapetum bench NAME ARCHIVE)"
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`: the summary; records lie in `records.jsonl`."""
