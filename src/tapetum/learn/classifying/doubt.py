@@ -47,7 +47,7 @@ class Doubt:
 
 
 def out_of_fold(
-    taught: Taught, pace: Pace, rng: np.random.Generator, *, head: str = "linear"
+    taught: Taught, pace: Pace, rng: np.random.Generator, *, head: str = "hidden"
 ) -> Float64[np.ndarray, "n k"]:
     """Probabilities of every row by a network that saw neither it nor its patient.
 
