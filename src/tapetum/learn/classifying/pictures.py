@@ -1,30 +1,113 @@
-"""What ways of blending that need pixels ask for."""
+"""Rows that are pictures: a tower that learns with the head, instead of features that stay as they are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from tapetum.core.errors import UsageError
+from tapetum.core.types import Embeddings
+from tapetum.learn.classifying.taught import Taught
+from tapetum.learn.features.embed import ImageSource
+from tapetum.learn.features.embedder import Embedder
+from tapetum.learn.features.loader import Loader
+from tapetum.nets import Encoder
+
+AUGMENT = "geometric() + photometric(strength=0.3)"
+MOST = 4e9  # bytes of tested pictures at once
 
 
-def refuse_features(inputs: Float[Tensor, "b ..."], name: str) -> None:
-    """Features have no place from which a piece could be cut.
+class Tower(nn.Module):
+    """An encoder whose pooled features are standardised as those of the frozen one were on the rows taught.
 
-    Raises:
-        UsageError: inputs are not images `[b c h w]`.
+    Its batch norms keep the statistics that they came with: batches of a few pictures of one kind would spoil them.
     """
-    if inputs.ndim != 4:
-        raise UsageError(
-            f"mixing={name!r} on inputs of shape {tuple(inputs.shape)}", "images, which a tower that learns is given",
-            "mixing='mixup' blends features",
-        )  # fmt: skip
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, encoder: Encoder, mean: Float[np.ndarray, "d"], scale: Float[np.ndarray, "d"]) -> None:
+        super().__init__()
+        if not isinstance(encoder, nn.Module):
+            raise TypeError(f"{type(encoder).__name__} is no module")
+        self.encoder = encoder
+        self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
+        self.register_buffer("scale", torch.from_numpy(scale.astype(np.float32)))
+
+    def forward(self, pictures: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
+        """Standardised features, about unit variance per column before anything is learned."""
+        return (self.encoder(pictures) - self.mean) / self.scale
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for all but batch norms."""
+        super().train(mode)
+        for part in self.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]
+                part.eval()
+        return self
 
 
-def box(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[slice, slice]:
-    """A box with this share of the area, cut off at the edges of the image, its centre anywhere."""
-    tall, wide = round(height * share**0.5), round(width * share**0.5)
-    y, x = int(rng.integers(height)), int(rng.integers(width))
-    top, left = max(y - tall // 2, 0), max(x - wide // 2, 0)
-    return slice(top, min(y - tall // 2 + tall, height)), slice(left, min(x - wide // 2 + wide, width))
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of an archive as one encoder wants them.
+
+    Args:
+        archive: where they come from.
+        encoder: spec of one image tower.
+        augment: specs of `learn/augment` joined by `+`, for the rows taught; `""` = none.
+        seed: of the augmentation.
+    """
+
+    archive: ImageSource
+    encoder: str
+    augment: str = AUGMENT
+    seed: int = 0
+
+    def taught(self, rows: Embeddings, labels: Int[np.ndarray, "n"], classes: int) -> Taught:
+        """Rows to teach, with a tower that learns from where the frozen one stands.
+
+        Args:
+            rows: features of the frozen tower, row by row of the labels.
+            labels: classes 0..k-1.
+            classes: how many.
+
+        Raises:
+            UsageError: several towers.
+        """
+        embedder = self._embedder()
+        mean, deviation = rows.features.mean(axis=0), rows.features.std(axis=0)
+        tower = Tower(embedder.runners[0].encoder, mean, np.where(deviation > 1e-6, deviation, 1.0))
+        loader = Loader(self.archive, embedder.preprocess[0], rows.image_ids, augment=self.augment, seed=self.seed)
+        features = ((rows.features - mean) / np.where(deviation > 1e-6, deviation, 1.0)).astype(np.float32)
+        return Taught(features, labels, classes, np.asarray(rows.patient_ids), inputs=loader, tower=tower)
+
+    def asked(self, image_ids: Sequence[str]) -> Float[Tensor, "n 3 s s"]:
+        """Pictures to be tested, as they are.
+
+        Raises:
+            UsageError: several towers, or more pictures than memory should hold at once.
+        """
+        preprocess = self._embedder().preprocess[0]
+        need = len(image_ids) * 3 * preprocess.size**2 * 4
+        if need > MOST:
+            raise UsageError(
+                f"{len(image_ids)} pictures at {preprocess.size} px need {need / 1e9:.1f} GB",
+                f"at most {MOST / 1e9:.0f} GB",
+                "encoders=… of a smaller size, or frozen features",
+            )  # fmt: skip
+        loader = Loader(self.archive, preprocess, image_ids)
+        return loader(np.arange(len(image_ids)))
+
+    def _embedder(self) -> Embedder:
+        embedder = Embedder(self.encoder, backend="torch")
+        if len(embedder.runners) != 1:
+            raise UsageError(
+                f"{len(embedder.runners)} towers to tune at once", "one", 'encoders="efficientnet_lite(size=96)"'
+            )
+        return embedder
