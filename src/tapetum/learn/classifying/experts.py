@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ ExpertLoss = Callable[[Float[Tensor, "b m k"], Int[Tensor, "b"], Float[Tensor, "
 
 class Experts(nn.Module):
     """One hidden layer and `number` linear ones, all with weights of their own."""
+
+    BENDS: ClassVar[bool] = True
 
     def __init__(self, width: int, classes: int, units: int, number: int, generator: torch.Generator) -> None:
         super().__init__()

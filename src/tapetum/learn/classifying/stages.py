@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from tapetum.nets.heads import ClassHead
 
 class Joined(nn.Module):
     """What one network embeds, classified by another's last layer."""
+
+    BENDS: ClassVar[bool] = True
 
     def __init__(self, first: nn.Module, last: nn.Module) -> None:
         super().__init__()
@@ -39,6 +41,8 @@ class Joined(nn.Module):
 
 class Adjusted(nn.Module):
     """A linear layer whose logits are multiplied, class by class."""
+
+    BENDS: ClassVar[bool] = False
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()

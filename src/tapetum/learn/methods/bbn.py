@@ -76,6 +76,8 @@ class BilateralBranches:
 class _Branches(nn.Module):
     """Two hidden heads side by side; their mean logits."""
 
+    BENDS: ClassVar[bool] = True
+
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         super().__init__()
         self.first, self.second = first, second

@@ -70,6 +70,8 @@ class CausalNorm:
 class _Causal(nn.Module):
     """See `CausalNorm`; `direction` is 0 while training."""
 
+    BENDS: ClassVar[bool] = True
+
     direction: Tensor
 
     def __init__(self, width: int, classes: int, settings: CausalNorm, generator: torch.Generator) -> None:

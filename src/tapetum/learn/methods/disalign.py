@@ -54,6 +54,8 @@ class DistributionAlignment:
 class _Aligned(nn.Module):
     """s · (factor · z + offset) + (1 - s) · z, s a confidence between 0 and 1 that depends on the row."""
 
+    BENDS: ClassVar[bool] = False
+
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.linear, self.confidence = linear, nn.Linear(linear.in_features, 1)
