@@ -22,9 +22,9 @@ from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.fitting.components import Components
 from tapetum.learn.methods import Method
 from tapetum.score.grading import kappa_draws
+from tapetum.score.imbalance import GROUPS, frequency_groups
 from tapetum.score.noise_rate import ESTIMATORS
 from tapetum.score.planted import Planted
-from tapetum.score.selecting import tail_classes
 from tapetum.score.stats.bounds import drawn_difference, drawn_interval
 from tapetum.score.stats.draws import cluster_weights
 
@@ -56,13 +56,15 @@ class Version:
     """One kind of wrong labels, and what every method made of them.
 
     Attributes:
-        name: `labels as given` or a spec of `score/planting`. planted: of each seed. rates: share of wrong labels that
-            was estimated for each seed, by each estimate. runs: what the methods gave on the tested images.
+        name: `labels as given` or a spec of `score/planting`. planted: of each seed. held_out: probabilities of each
+            seed's rows by a network that saw neither the row nor its patient. rates: share of wrong labels that was
+            estimated from them, by each estimate. runs: what the methods gave on the tested images.
         trust: method → how far each row was trusted, `[s n]`, for methods that choose among the rows.
     """
 
     name: str
     planted: tuple[Planted, ...]
+    held_out: Float64[np.ndarray, "s n k"]
     rates: dict[str, Float64[np.ndarray, "s"]]
     runs: Runs
     trust: dict[str, Float64[np.ndarray, "s n"]]
@@ -108,16 +110,15 @@ def run_version(features: Features, maker: str, methods: Sequence[str], seeds: S
     """
     built, train = [classes_method(m) for m in methods], features.train
     planted: list[Planted] = []
+    judged: list[np.ndarray] = []
     logits, trusts = [list[np.ndarray]() for _ in methods], [list[np.ndarray]() for _ in methods]
-    rates: dict[str, list[float]] = {by: [] for by in ESTIMATORS}
     for seed in seeds:
         made = plant(train, maker, np.random.default_rng([seed, 2]))
         planted.append(made)
         labels = made.labels.astype(np.int64)
         bare = Taught(features.taught, labels, len(train.classes), np.asarray(train.embeddings.patient_ids))
         held_out = out_of_fold(bare, pace, np.random.default_rng([seed, 3]))
-        for by, estimate in ESTIMATORS.items():
-            rates[by].append(estimate(held_out, labels).rate)
+        judged.append(held_out)
         taught = dataclasses.replace(bare, held_out=held_out)
         for i, method in enumerate(built):
             fitted = method.fit(taught, pace, np.random.default_rng([seed, 4]))
@@ -127,7 +128,11 @@ def run_version(features: Features, maker: str, methods: Sequence[str], seeds: S
                 trusts[i].append(trust)
     runs = Runs(tuple(methods), tuple(seeds), train.counts, np.stack([run for of in logits for run in of]))
     trusted = {m: np.stack(t) for m, t in zip(methods, trusts, strict=True) if t}
-    return Version(maker, tuple(planted), {by: np.array(r) for by, r in rates.items()}, runs, trusted)
+    pairs = list(zip(judged, (p.labels.astype(np.int64) for p in planted), strict=True))
+    rates = {
+        by: np.array([estimate(probs, given).rate for probs, given in pairs]) for by, estimate in ESTIMATORS.items()
+    }
+    return Version(maker, tuple(planted), np.stack(judged), rates, runs, trusted)
 
 
 def classes_method(spec: str) -> Method:
@@ -188,7 +193,7 @@ def kappas(within: Context, test: Rows, runs: Runs) -> dict[str, tuple[Interval,
 
 
 def trusted_records(within: Context, features: Features, version: Version) -> list[Record]:
-    """Whom the methods trusted at the end, where it is known what is wrong: per given class, tail, head and all.
+    """Whom the methods trusted at the end, where it is known what is wrong: per given class, head, medium, tail and all.
 
     Precision is the share of trust that lies on right labels, recall the trust that right labels have. Intervals are
     over patients and runs.
@@ -201,11 +206,12 @@ def trusted_records(within: Context, features: Features, version: Version) -> li
     train, draws = features.train, min(FEW_DRAWS, within.draws)
     given = np.stack([p.labels.astype(np.int64) for p in version.planted])
     right = np.stack([~p.flipped for p in version.planted]).astype(np.float64)
-    tail = tail_classes(train.labels, len(train.classes))
-    units = {MACRO: np.ones(given.shape, bool), "head": ~tail[given], "tail": tail[given]}
+    group = frequency_groups(version.runs.counts)
+    units = {MACRO: np.ones(given.shape, bool)}
+    units |= {name: group[given] == g for g, name in enumerate(GROUPS) if (group == g).any()}
     units |= {name: given == c for c, name in enumerate(train.classes)}
     whole = np.eye(len(train.classes))[train.labels]
-    columns = {MACRO: whole, "head": whole[:, ~tail], "tail": whole[:, tail]}
+    columns = {MACRO: whole, **{name: whole[:, group == g] for g, name in enumerate(GROUPS)}}
     weights = np.concatenate(list(cluster_weights(within.patients, draws, within.rng()))).astype(np.float32)
     found: list[Record] = []
     for method, trust in version.trust.items():

@@ -44,7 +44,7 @@ class Disc:
 
     NEEDS: ClassVar[tuple[str, ...]] = ("classes",)
     head: str = "hidden"
-    warm: float = 0.1
+    warm: float = 0.3
     momentum: float = 0.99
     margin: float = 0.5
     hard: float = 1.0
