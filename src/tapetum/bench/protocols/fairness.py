@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from tapetum.score.subgroups import Resampling
 
 __all__ = ["fairness"]
 
-SELECTION = "hyper-parameters: inner patient folds; thresholds: patients left out of the fit, one for all groups"
+SELECTION = "hyper-parameters: inner patient folds of train; calibration and threshold, one for all groups: val"
 SHOWN = 12  # gaps told in notes
 
 
@@ -70,7 +71,7 @@ def fairness(
     for one in compared:
         records += compared_records(within, main.row, main.supervision, one)
     unfair, gaps = gap_notes(compared, SHOWN)
-    learned = [r for split in (Split.TRAIN, Split.VAL) for r in trial.archive.in_split(split)]
+    learned = trial.archive.in_split(Split.TRAIN)
     probing = of_probe(within, _digest(trial, learned))
     rows = trial.embeddings.rows([r.image_id for r in learned])
     told, few = attribute_records(
@@ -95,8 +96,9 @@ def _subject(trial: Trial, adapter: str) -> tuple[Scored, Context, list[str]]:
     else:
         findings, notes = taught_findings(trial)
         settings = AdaptConfig(
-            adapter, config.encoders, findings, 0, config.sensitivity, config.calibrator, config.seed, config.threads
-        )
+            adapter, config.encoders, findings, 0, config.sensitivity, config.calibrator, config.seed, config.threads,
+            cross_fit=False,  # a threshold for groups is chosen on scores of the model that is tested
+        )  # fmt: skip
         model = adapt(trial.archive, settings, model=trial.model, embeddings=trial.embeddings)
         row, supervision = adapter, "supervised"
     within = context(trial, "fairness", SELECTION, model)
@@ -105,7 +107,7 @@ def _subject(trial: Trial, adapter: str) -> tuple[Scored, Context, list[str]]:
 
 
 def _shortcuts(
-    trial: Trial, main: Scored, within: Context, records: list[ImageRecord], explained: float
+    trial: Trial, main: Scored, within: Context, records: Sequence[ImageRecord], explained: float
 ) -> tuple[list[Record], tuple[str, ...], list[str]]:
     """Records of the probes, warnings, and a note on what each was given."""
     labels, _ = targets(trial.archive, records, main.predictions.findings)
@@ -119,7 +121,7 @@ def _shortcuts(
     return found, warnings_of(told, explained), notes
 
 
-def _digest(trial: Trial, records: list[ImageRecord]) -> str:
+def _digest(trial: Trial, records: Sequence[ImageRecord]) -> str:
     """SHA-256 over the images that the probes learn from: in place of a model's digest."""
     whole = hashlib.sha256(f"fairness\0{trial.archive.digest}\n".encode())
     whole.update("\0".join(r.image_id for r in records).encode())
