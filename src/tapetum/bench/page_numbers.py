@@ -22,7 +22,7 @@ Names = Callable[[str], str]
 FEW = 10  # positives or negatives below which an interval of the bootstrap is not to be trusted
 PANELS = 24
 AT_THRESHOLD = ("sensitivity_score", "specificity_score", "ppv_score", "npv_score", "balanced_accuracy_score")
-BESIDE = ("auroc_score (DeLong)", "brier_error")  # in records.jsonl, not on the page
+BESIDE = ("auroc_score (DeLong)", "brier_error", "missed_error")  # in records.jsonl, not on the page
 CONTROL = "negative control"
 
 
