@@ -193,7 +193,7 @@ def kappas(within: Context, test: Rows, runs: Runs) -> dict[str, tuple[Interval,
 
 
 def trusted_records(within: Context, features: Features, version: Version) -> list[Record]:
-    """Whom the methods trusted at the end, where it is known what is wrong: per given class, head, medium, tail and all.
+    """Whom the methods trusted at the end, where it is known what is wrong: per given class, by frequency, and all.
 
     Precision is the share of trust that lies on right labels, recall the trust that right labels have. Intervals are
     over patients and runs.

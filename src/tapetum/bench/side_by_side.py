@@ -19,6 +19,10 @@ SHORT = {
     "debiased_calibration_error": "debiased ↓", "brier_error": "Brier ↓", "log_loss_error": "log loss ↓",
     "expected_calibration_difference": "ECE − as it is", "brier_difference": "Brier − as it is",
     "calibration_slope": "slope (1)", "calibration_intercept": "intercept (0)",
+    "quadratic_kappa_score": "quadratic κ ↑", "quadratic_kappa_difference": "κ − first",
+    "trusted_precision_score": "trusted: right ↑", "trusted_recall_score": "right: trusted ↑",
+    "planted_rate": "wrong, planted", "noise_rate (anchors)": "wrong, by anchors",
+    "noise_rate (confident)": "wrong, confident",
 }  # fmt: skip
 
 
