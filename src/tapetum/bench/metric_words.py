@@ -127,5 +127,14 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "doubt_precision_score": ("doubted, wrong ↑", "Of the labels in doubt, the share that had been flipped."),
     "doubt_recall_score": ("wrong, doubted ↑", "Of the flipped labels, the share in doubt."),
     "kept_precision_score": ("kept, right ↑", "Of the labels not in doubt, the share that had not been flipped."),
+    "trusted_precision_score": (
+        "trusted: right ↑",
+        "Of the labels that a method learned from at the end, the share that had not been flipped.",
+    ),
+    "trusted_recall_score": (
+        "right: trusted ↑",
+        "Of the labels that had not been flipped, the share that a method learned from; near 0 for a class means that "
+        "the class was lost.",
+    ),
     "recall_at_10_score": ("R@10 ↑", "The share of queries answered among the first ten."),
 }  # fmt: skip
