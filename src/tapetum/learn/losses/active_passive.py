@@ -37,7 +37,7 @@ def active_passive(
     Raises:
         UsageError: a weight below 0, or both 0.
 
-    Source: Ma et al., ICML 2020, arXiv 2006.13554, equations 7 and 11 (NCE + MAE). Differs: nothing.
+    Source: Ma et al., ICML 2020, arXiv 2006.13554 (NCE + MAE). Differs: nothing.
     """
     del counts
     if min(active, passive) < 0 or active + passive == 0:

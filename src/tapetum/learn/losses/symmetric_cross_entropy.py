@@ -38,7 +38,7 @@ def symmetric_cross_entropy(
     Raises:
         UsageError: a weight below 0, both 0, or a floor that is not below 0.
 
-    Source: Wang et al., ICCV 2019, arXiv 1908.06112, equations 5 to 7; weights of its CIFAR-10 experiments.
+    Source: Wang et al., ICCV 2019, arXiv 1908.06112; weights of its CIFAR-10 experiments.
     Differs: nothing; its code clips p at 1e-7 and y at 1e-4, so that log 0 is -9.2 there.
     """
     del counts

@@ -32,7 +32,7 @@ class CDR:
         head: of `nets/heads`. by: estimate of the share of wrong labels, `anchors` or `confident`. ramp: share of the
             epochs over which the share of critical weights falls to that of the labels.
 
-    Source: Xia et al., ICLR 2021 (robust early-learning), equations 3 to 6. Differs: the rate is estimated; one limit
+    Source: Xia et al., ICLR 2021 (robust early-learning). Differs: the rate is estimated; one limit
     per matrix instead of one for all; AdamW, whose momentum moves a weight a while after it stopped to matter; no early
     stopping on noisy validation labels.
     """

@@ -38,8 +38,9 @@ class Disc:
             per epoch. margin: how much surer. hard: weight of the hard labels. alpha: of the blending. dropped, noise:
             of the strong view of features.
 
-    Source: Li et al., CVPR 2023 (DISC), as its code runs it. Differs: the strong view of frozen features is made by
-    dropout and noise; thresholds begin at the first epoch's confidence, not at 0; AdamW.
+    Source: Li et al., CVPR 2023 (DISC), after a description of its code. Differs: a longer warm-up (chosen on the
+    phantom); the strong view of frozen features is made by dropout and noise; thresholds begin at the first epoch's
+    confidence, not at 0; AdamW.
     """
 
     NEEDS: ClassVar[tuple[str, ...]] = ("classes",)

@@ -27,7 +27,7 @@ class JoCoR:
             `confident`. ramp: share of the epochs over which the share of labels kept falls. agreement: weight of the
             divergence between the two, 0..1; the cross-entropies have the rest.
 
-    Source: Wei et al., CVPR 2020, arXiv 2003.02752, equations 2 to 5. Differs: the rate is estimated; both networks
+    Source: Wei et al., CVPR 2020, arXiv 2003.02752. Differs: the rate is estimated; both networks
     vote.
     """
 

@@ -26,7 +26,7 @@ class LeftOut:
         judge: of `score/noise`. by: estimate of the share of wrong labels of each class, `anchors` or `confident`.
             head: of `nets/heads`. loss: of `learn/losses`.
 
-    Source: Northcutt, Jiang and Chuang, JAIR 2021 (confident learning), section 4.3. Differs: how many are left out is
+    Source: Northcutt, Jiang and Chuang, JAIR 2021 (confident learning). Differs: how many are left out is
     the family's estimate, class by class; a class keeps one label at least.
     """
 

@@ -31,7 +31,7 @@ class VolMinNet:
             first; -2 gives each of them 0.12 beside 1 on the diagonal. transition_rate: pace of the transition, of the
             network's.
 
-    Source: Li et al., ICML 2021, arXiv 2102.02400, equations 5 and 6. Differs: AdamW; the transition learns faster than
+    Source: Li et al., ICML 2021, arXiv 2102.02400. Differs: AdamW; the transition learns faster than
     the network, whose runs are short.
     """
 
