@@ -152,8 +152,10 @@ def test_warnings_need_certainty_a_large_part_and_patients():
     assert not warnings_of([dataclasses.replace(sure, clear=False)], 0.5)
     assert not warnings_of([], 0.5)
     more = dataclasses.replace(sure, kind=ACQUISITION, interval=Interval(0.92, 0.9, 0.95, "m"))
-    assert "border, corners" in warnings_of([sure, more], 0.5)[0]
-    assert len(warnings_of([sure, more], 0.5)) == 1
+    assert "border, corners" in warnings_of([more], 0.5)[0]
+    assert warnings_of([sure, more], 0.5) == warnings_of([sure], 0.5)
+    other = dataclasses.replace(sure, finding="g", interval=Interval(0.99, 0.9, 1.0, "m"))
+    assert [w[:2] for w in warnings_of([sure, other], 0.5)] == ["g:", "f:"]
 
 
 def test_strips_and_corners_by_hand():

@@ -179,19 +179,16 @@ def warnings_of(told: Sequence[Told], explained: float) -> tuple[str, ...]:
         explained: the part, 0..1, from which on a warning is due.
 
     Returns:
-        Sentences, the highest AUROC first; of border and acquisition only the one that tells more.
+        Sentences, the highest AUROC first; where the border alone is enough, the acquisition as a whole is not named.
     """
     sure = holm(np.array([one.p_value for one in told])) if told else np.empty(0)
     alarming = [
         one for one, p in zip(told, sure, strict=True)
         if p < SURE and one.clear and (math.isnan(one.share) or one.share >= explained)
     ]  # fmt: skip
-    most: dict[tuple[str, bool], Told] = {}
-    for one in alarming:
-        key = one.finding, one.kind in (BORDER, ACQUISITION)
-        if key not in most or one.interval.estimate > most[key].interval.estimate:
-            most[key] = one
-    return tuple(one.warning() for one in sorted(most.values(), key=lambda t: -t.interval.estimate))
+    narrow = {one.finding for one in alarming if one.kind == BORDER}
+    due = [one for one in alarming if not (one.kind == ACQUISITION and one.finding in narrow)]
+    return tuple(one.warning() for one in sorted(due, key=lambda t: -t.interval.estimate))
 
 
 def of_probe(within: Context, digest: str) -> Context:
