@@ -102,7 +102,7 @@ class Told:
 
     Attributes:
         share: of what the features tell above chance, NaN where they tell nothing. p_value: one-sided, that it tells
-            nothing. clear: enough patients of both kinds to say so.
+            nothing; NaN where `clear` is False. clear: enough patients of both kinds to say so.
     """
 
     kind: str
@@ -134,8 +134,9 @@ def told_by(probe: Probe, main: Scored, within: Context) -> list[Told]:
         features = rank(main.predictions.logits[known, j], truth).auroc
         share = (interval.estimate - 0.5) / (features - 0.5) if features > 0.5 else math.nan
         fewer = min(len(set(who[truth == c])) for c in (0, 1))
-        p_value = _better_than_chance(probe.logits[known, j], truth, who)
-        found.append(Told(probe.kind, finding, interval, features, share, p_value, fewer >= FEWEST))
+        enough = fewer >= FEWEST
+        p_value = _better_than_chance(probe.logits[known, j], truth, who) if enough else math.nan
+        found.append(Told(probe.kind, finding, interval, features, share, p_value, enough))
     return found
 
 
