@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from tapetum.core.errors import UsageError
-from tapetum.learn.classifying.pictures import refuse_features
+from tapetum.learn.classifying.boxes import refuse_features
 
 __all__ = ["augmix"]
 

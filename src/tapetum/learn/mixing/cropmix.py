@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from tapetum.core.errors import UsageError
-from tapetum.learn.classifying.pictures import refuse_features
+from tapetum.learn.classifying.boxes import refuse_features
 
 __all__ = ["cropmix"]
 

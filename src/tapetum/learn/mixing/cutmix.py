@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tapetum.core.errors import UsageError
-from tapetum.learn.classifying.pictures import box, refuse_features
+from tapetum.learn.classifying.boxes import box, refuse_features
 
 __all__ = ["cutmix"]
 

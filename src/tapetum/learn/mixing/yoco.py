@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tapetum.learn.classifying.pictures import refuse_features
+from tapetum.learn.classifying.boxes import refuse_features
 
 __all__ = ["yoco"]
 
