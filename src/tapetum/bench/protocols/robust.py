@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -83,11 +84,7 @@ def robust(
     Source: own protocol, after LNMBench (arXiv 2512.09315). Differs: the rate is estimated and never given, val is not
     used, nothing is read off the test set epoch by epoch, rare classes are measured, patients are resampled.
     """
-    specs = tuple(dict.fromkeys(str(Spec.parse(m)) for m in methods))
-    if not specs or seeds < 1 or not all(0 < r < 1 for r in rates):
-        raise UsageError(f"{len(specs)} methods, {seeds} seeds, rates={rates}", "a method, a seed, rates in 0..1")
-    for spec in specs:
-        classes_method(spec)
+    specs = _checked(methods, rates, seeds)
     train, test, notes = rows_of(trial)
     if trial.config.ordinal:
         train, test = in_order(train), in_order(test)
@@ -110,6 +107,16 @@ def robust(
         f"{', '.join(map(str, numbers))}",
     ]
     return Results(tuple(records), (), tuple(notes), None, trial, columns=COLUMNS)
+
+
+def _checked(methods: Sequence[str], rates: Sequence[float], seeds: int) -> tuple[str, ...]:
+    """Every method once, by its canonical spec."""
+    specs = tuple(dict.fromkeys(str(Spec.parse(m)) for m in methods))
+    if not specs or seeds < 1 or not all(0 < r < 1 for r in rates):
+        raise UsageError(f"{len(specs)} methods, {seeds} seeds, rates={rates}", "a method, a seed, rates in 0..1")
+    for spec in specs:
+        classes_method(spec)
+    return specs
 
 
 def _inside(within: Context, trial: Trial, features: Features, digest: str) -> Context:
