@@ -100,12 +100,7 @@ def robust(
         records += tested_records(within, features, version, trial.config.ordinal)
         records += trusted_records(inside, features, version) if version.name != AS_GIVEN else []
         records += rate_records(inside, version, whole)
-    notes += [
-        f"differences are to {specs[0]} on the same labels, paired; p after Holm over {len(specs) - 1} methods",
-        f"every method: {pace.epochs} epochs a stage, batch {pace.batch}, learning rate {pace.learning_rate:g}, "
-        f"weight decay {pace.weight_decay:g}, {features.taught.shape[1]} columns; {SELECTION}; seeds "
-        f"{', '.join(map(str, numbers))}",
-    ]
+    notes += _notes(specs, pace, features, numbers)
     return Results(tuple(records), (), tuple(notes), None, trial, columns=COLUMNS)
 
 
@@ -117,6 +112,15 @@ def _checked(methods: Sequence[str], rates: Sequence[float], seeds: int) -> tupl
     for spec in specs:
         classes_method(spec)
     return specs
+
+
+def _notes(specs: Sequence[str], pace: Pace, features: Features, seeds: Sequence[int]) -> list[str]:
+    return [
+        f"differences are to {specs[0]} on the same labels, paired; p after Holm over {len(specs) - 1} methods",
+        f"every method: {pace.epochs} epochs a stage, batch {pace.batch}, learning rate {pace.learning_rate:g}, "
+        f"weight decay {pace.weight_decay:g}, {features.taught.shape[1]} columns; {SELECTION}; seeds "
+        f"{', '.join(map(str, seeds))}",
+    ]
 
 
 def _inside(within: Context, trial: Trial, features: Features, digest: str) -> Context:
