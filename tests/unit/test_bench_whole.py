@@ -325,6 +325,14 @@ def test_warnings_come_once_and_the_loud_ones_first():
     assert [where for where, _ in whole.warnings] == ["Detection", "audit", "Detection"]
 
 
+def test_what_a_protocol_warns_of_stands_first():
+    loud = dataclasses.replace(outcome(notes=("a note",)), warned=("border strips tell it",))
+    whole = Whole("d", "", False, (loud,), ("2 groups cross splits",))
+    assert whole.warnings[0] == ("Detection", "WARNING: border strips tell it")
+    assert "Read first: 2 warnings" in whole_page(whole)
+    assert whole.table().index("border strips") < whole.table().index(PARTS[0].question)
+
+
 def test_the_page_of_a_run_without_answers_says_so():
     empty = Whole("d", "", True, (outcome(status=FAILED),))
     page = whole_page(empty)

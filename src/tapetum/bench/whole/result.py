@@ -32,7 +32,7 @@ class Outcome:
 
     Attributes:
         planned: what was asked. status: `done`, `left out` or `FAILED`; reason: of the latter two.
-        records, notes: of the protocol. seconds: it took. again: taken over from an earlier run of the same command.
+        records, notes, warned: of the protocol. seconds: it took. again: taken over from an earlier run.
         folder: with its own table and page; None where it was not run.
     """
 
@@ -44,11 +44,13 @@ class Outcome:
     seconds: float = math.nan
     again: bool = False
     folder: Path | None = None
+    warned: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Notes that must be read before the numbers."""
-        loud = [n for n in self.notes if _SHOUTED.match(n) or _LEFT.search(n)]
+        """What must be read before the numbers: the protocol's own warnings, and notes on what is missing."""
+        loud = [f"WARNING: {words}" for words in self.warned]
+        loud += [n for n in self.notes if _SHOUTED.match(n) or _LEFT.search(n)]
         return (f"{self.status}: {self.reason}", *loud) if self.status == FAILED else tuple(loud)
 
     @property
@@ -200,7 +202,8 @@ def read_outcome(planned: Planned, told: Path, folder: Path, *, again: bool) -> 
     """
     said: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
     records = tuple(read_records(folder / "records.jsonl"))
-    return Outcome(planned, DONE, "", records, tuple(said["notes"]), float(said["seconds"]), again=again, folder=folder)
+    notes, warned = tuple(said["notes"]), tuple(said.get("warnings", ()))
+    return Outcome(planned, DONE, "", records, notes, float(said["seconds"]), again, folder, warned)
 
 
 def tested(records: Sequence[Record]) -> dict[str, str]:

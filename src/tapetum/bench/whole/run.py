@@ -135,7 +135,10 @@ def _one(running: _Running, one: Planned, place: Path, out: Path) -> Outcome:
     if one.name == "detection" and (fitted := model_of(results)) is not None:
         fitted.save(place / MODEL)
     control = [results.control.line()] if results.control else []
-    said = {"key": key, "spec": one.spec, "seconds": time.monotonic() - start, "notes": [*results.notes, *control]}
+    said = {
+        "key": key, "spec": one.spec, "seconds": time.monotonic() - start, "warnings": list(results.warnings),
+        "notes": [*results.notes, *control],
+    }  # fmt: skip
     atomic_write(place / f"{one.name}.json", json.dumps(said, indent=1, ensure_ascii=False) + "\n")
     return read_outcome(one, place / f"{one.name}.json", folder, again=False)
 
