@@ -76,8 +76,15 @@ COMMANDS = {
 # Methods that learn from several domains, and so from two eyes.
 OF_DOMAINS = ("dann", "group_dro", "nuisance_projection", "restyled")
 EYES = "shift(by='laterality', methods=('{name}',), strengths=(1.0,), decays=(0.1,), rates=(0.01,), epochs=3)"
+PIXELS = f"longtail(methods=(\"one_stage(mixing='{{name}}')\",), mode='finetune', batch=16, {SEEN})"
+TOGETHER = f"longtail(methods=(\"one_stage(loss='{{name}}')\",), together=True, {SEEN})"
 # What a method needs beside the above.
 ALSO = {
+    **{f"mixing/{name}": {COMMANDS["mixing"][1]: PIXELS} for name in ("augmix", "cropmix", "cutmix", "yoco")},
+    **{
+        f"losses/{name}": {COMMANDS["losses"][1]: TOGETHER}
+        for name in ("asymmetric", "binary_cross_entropy", "distribution_balanced")
+    },
     **{f"methods/{name}": {METHOD: EYES} for name in OF_DOMAINS},
     "tuners/dynamic_prompts": {"tuner={name}": "tuner=dynamic_prompts(count=2, width=4)"},
     "tuners/prompts": {"tuner={name}": "tuner=prompts(count=2)"},

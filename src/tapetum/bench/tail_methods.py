@@ -35,3 +35,12 @@ HIDDEN = ("one_stage(head='hidden')", "one_stage(head='hidden', loss='balanced_s
 STANDARD = (
     "one_stage", *SAMPLING, *WEIGHTING, *ADJUSTING, *BLENDING, *OPTIMISING, *HIDDEN, *TOGETHER, *STAGES, *SEVERAL,
 )  # fmt: skip
+# of findings that occur together
+BINARY = "loss='binary_cross_entropy'"
+FINDINGS = (
+    f"one_stage({BINARY})", "one_stage(loss='binary_cross_entropy(gamma=2.0)')", "one_stage(loss='asymmetric')",
+    "one_stage(loss='distribution_balanced')", "one_stage(loss='distribution_balanced', sampler='class_balanced')",
+    *(f"one_stage({BINARY}, sampler='{n}')" for n in ("class_balanced", "square_root", "progressive", "repeat_factor")),
+    f"one_stage({BINARY}, mixing='mixup')", f"one_stage({BINARY}, mixing='noise')",
+    f"one_stage({BINARY}, sharpness=0.05)", f"one_stage({BINARY}, ema=0.99)", f"one_stage({BINARY}, head='hidden')",
+)  # fmt: skip

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -18,6 +19,7 @@ from tapetum.bench.trial import Trial
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Embeddings, Interval, Record, Split
+from tapetum.learn.classifying.pictures import Pictures
 from tapetum.learn.classifying.plan import Pace
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.fitting.standardise import Standardiser
@@ -27,6 +29,7 @@ from tapetum.score.imbalance import (
     ClassDraws,
     class_draws,
     exponential_counts,
+    finding_draws,
     frequency_groups,
     known_mean,
 )
@@ -37,30 +40,48 @@ from tapetum.score.stats.multiple import holm
 METHODS = Family("tapetum.learn.methods")
 SUPERVISED = "supervised"
 COMPARED = ("balanced_accuracy", "auroc", "tail_recall")
+COMPARED_FINDINGS = ("auroc", "tail_auroc")
 _POWER = 0.5  # of the signed root before features are standardised, as in the adapters
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Images with one class each.
+    """Images with one class each, or with findings that occur together.
 
     Attributes:
-        classes: names of the classes. embeddings: raw features. labels: 0..k-1. left_out: images without any of them.
+        classes: names of the classes or findings. embeddings: raw features. labels: `[n]` 0..k-1, or `[n k]` 1, 0, NaN.
+        left_out: images without any of them.
     """
 
     classes: tuple[str, ...]
     embeddings: Embeddings
-    labels: Int64[np.ndarray, "n"]
+    labels: Int64[np.ndarray, "n"] | Float64[np.ndarray, "n k"]
     left_out: int = 0
 
     @property
+    def exclusive(self) -> bool:
+        """Whether each image has one class."""
+        return self.labels.ndim == 1
+
+    @property
+    def told(self) -> Float64[np.ndarray, "n k"]:
+        """A column of 1, 0 or NaN for each class."""
+        return np.eye(len(self.classes))[self.labels.astype(np.int64)] if self.exclusive else self.labels
+
+    @property
     def counts(self) -> Float64[np.ndarray, "k"]:
-        """Images of each class."""
+        """Images of each class, or with each finding."""
+        if not self.exclusive:
+            return np.nansum(self.labels, axis=0)
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.float64)
 
 
-def rows_of(trial: Trial) -> tuple[Rows, Rows, list[str]]:
+def rows_of(trial: Trial, *, together: bool = False) -> tuple[Rows, Rows, list[str]]:
     """Training and test images with exactly one class each, and notes on what was left out.
+
+    Args:
+        trial: what is learned on and tested.
+        together: findings that occur together in place of classes; images of which nothing is known are left out.
 
     Raises:
         DataError: an image with several classes, a labelled one without any, or fewer than two classes.
@@ -69,11 +90,16 @@ def rows_of(trial: Trial) -> tuple[Rows, Rows, list[str]]:
     if len(classes) < 2:
         raise DataError(f"{len(classes)} classes to learn in {trial.archive.name}", "two or more")
     train = [r.image_id for r in trial.archive.in_split(Split.TRAIN)]
-    taught = _one_each(trial.archive, classes, trial.embeddings.rows(train), chosen=bool(trial.config.findings))
-    tested = _one_each(trial.test_archive, classes, trial.test_embeddings, chosen=bool(trial.config.findings))
+    chosen = bool(trial.config.findings)
+    taught, tested = (
+        _several(archive, classes, rows) if together else _one_each(archive, classes, rows, chosen=chosen)
+        for archive, rows in (
+            (trial.archive, trial.embeddings.rows(train)), (trial.test_archive, trial.test_embeddings)
+        )
+    )  # fmt: skip
     for rows, what in ((taught, "training"), (tested, "test")):
         if rows.left_out:
-            notes.append(f"{rows.left_out} {what} images left out: none of the classes")
+            notes.append(f"{rows.left_out} {what} images left out: no label of these")
     absent = [c for c, n in zip(classes, tested.counts, strict=True) if not n]
     if absent:
         notes.append(f"no test image, so undefined and in no mean: {', '.join(absent)}")
@@ -95,6 +121,15 @@ def _one_each(archive: Archive, classes: tuple[str, ...], embeddings: Embeddings
         raise DataError(f"no image of {archive.name} has one of the classes {', '.join(classes)}", "labels")
     rows = embeddings.rows([embeddings.image_ids[i] for i in kept])
     return Rows(classes, rows, np.nanargmax(labels[kept], axis=1).astype(np.int64), len(labels) - len(kept))
+
+
+def _several(archive: Archive, findings: tuple[str, ...], embeddings: Embeddings) -> Rows:
+    labels = archive.labels(findings, image_ids=list(embeddings.image_ids)).astype(np.float64)
+    kept = np.flatnonzero(~np.isnan(labels).all(axis=1))
+    if not len(kept):
+        raise DataError(f"no image of {archive.name} has a label of {', '.join(findings)}", "labels")
+    rows = embeddings.rows([embeddings.image_ids[i] for i in kept])
+    return Rows(findings, rows, labels[kept], len(labels) - len(kept))
 
 
 @dataclass(frozen=True)
@@ -133,6 +168,8 @@ class Tail:
         """The images that stay: patient after patient in a random order until each class is full."""
         if not self.imbalance:
             return rows
+        if not rows.exclusive:
+            raise UsageError(f"imbalance={self.imbalance:g} of findings that occur together", "classes", "imbalance=0")
         wanted = self.wanted(rows)
         people, who = np.unique(np.asarray(rows.embeddings.patient_ids), return_inverse=True)
         place = rng.permutation(len(people))[who]
@@ -162,35 +199,64 @@ class Runs:
         return slice(method * len(self.seeds), (method + 1) * len(self.seeds))
 
 
-def run_methods(train: Rows, test: Rows, methods: Sequence[str], seeds: Sequence[int], pace: Pace, tail: Tail) -> Runs:
+def run_methods(
+    train: Rows,
+    test: Rows,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    pace: Pace,
+    tail: Tail,
+    pictures: tuple[Pictures, Pictures] | None = None,
+) -> Runs:
     """Every method from every seed, each at the same pace and from the same rows.
 
     Features are standardised on the training rows alone, to about unit variance per column. With a tail, each seed
     draws its own images, the same for all methods.
 
+    Args:
+        train: rows to learn from.
+        test: rows to score.
+        methods: canonical specs.
+        seeds: of the runs.
+        pace: of all methods.
+        tail: how the training rows are thinned.
+        pictures: of the archive learned on and of the tested one: the tower learns too; None = frozen features.
+
     Raises:
-        UsageError: an unknown method, or one that cannot learn classes.
+        UsageError: an unknown method, or one that cannot learn such labels.
     """
-    built = [_method(spec) for spec in methods]
+    built = [_method(spec, train.exclusive) for spec in methods]
     found = list[list[np.ndarray]]()
     counts = train.counts
     for seed in seeds:
         rows = tail.thin(train, np.random.default_rng([seed, 1]))
-        counts, width = rows.counts, rows.embeddings.features.shape[1]
-        standardiser = Standardiser.fit(rows.embeddings.features, _POWER, rows.embeddings.blocks)
-        features, query = (
-            (standardiser(r.embeddings.features) * np.float32(np.sqrt(width))).astype(np.float32) for r in (rows, test)
-        )
-        taught = Taught(features, rows.labels, len(rows.classes), np.asarray(rows.embeddings.patient_ids))
+        counts = rows.counts
+        taught, query = _frozen(rows, test) if pictures is None else _moving(rows, test, pictures)
         found.append([m.fit(taught, pace, np.random.default_rng([seed, 2]))(query) for m in built])
     by_method = [run for runs in zip(*found, strict=True) for run in runs]
     return Runs(tuple(methods), tuple(seeds), counts, np.stack(by_method))
 
 
-def _method(spec: str) -> Method:
+def _frozen(rows: Rows, test: Rows) -> tuple[Taught, np.ndarray]:
+    width = rows.embeddings.features.shape[1]
+    standardiser = Standardiser.fit(rows.embeddings.features, _POWER, rows.embeddings.blocks)
+    features, query = (
+        (standardiser(r.embeddings.features) * np.float32(np.sqrt(width))).astype(np.float32) for r in (rows, test)
+    )
+    return Taught(features, rows.labels, len(rows.classes), np.asarray(rows.embeddings.patient_ids)), query
+
+
+def _moving(rows: Rows, test: Rows, pictures: tuple[Pictures, Pictures]) -> tuple[Taught, Any]:
+    learned, asked = pictures
+    taught = learned.taught(rows.embeddings, rows.labels.astype(np.int64), len(rows.classes))
+    return taught, asked.asked(test.embeddings.image_ids)
+
+
+def _method(spec: str, exclusive: bool) -> Method:
     method: Method = METHODS.build(spec)
-    if any(need != "classes" for need in method.NEEDS):
-        raise UsageError(f"{spec} learns from {', '.join(method.NEEDS)}", "a method of classes")
+    if any(need != ("classes" if exclusive else "findings") for need in method.NEEDS):
+        what = "classes" if exclusive else "findings that occur together"
+        raise UsageError(f"{spec} learns from {', '.join(method.NEEDS)}", f"a method of {what}")
     return method
 
 
@@ -200,50 +266,69 @@ class Measured:
 
     Attributes:
         runs: what was measured. once: on all images, `[1 …]`. drawn: in each draw. groups: 0 head, 1 medium, 2 tail.
+        exclusive: each image has one class; else only AUROCs of findings are known.
     """
 
     runs: Runs
     once: ClassDraws
     drawn: ClassDraws
     groups: Int64[np.ndarray, "k"]
+    exclusive: bool = True
 
     @cached_property
     def values(self) -> dict[str, tuple[Float64[np.ndarray, "r"], Float64[np.ndarray, "b r"]]]:
         """Each macro measure of each run: on all images, and in every draw."""
         found: dict[str, list[np.ndarray]] = {}
         for draws in (self.once, self.drawn):
+            main = self._main(draws)
             parts = {
-                "balanced_accuracy": known_mean(draws.recall),
                 "auroc": known_mean(draws.auroc),
-                **{f"{g}_recall": known_mean(draws.recall, self.groups == i) for i, g in enumerate(GROUPS)},
-                "worst_recall": self._worst(draws),
-                "f1": known_mean(draws.f1),
-                "accuracy": draws.accuracy,
+                **{f"{g}_{self.by_class}": known_mean(main, self.groups == i) for i, g in enumerate(GROUPS)},
+                f"worst_{self.by_class}": self._worst(draws),
             }
+            if self.exclusive:
+                parts = {"balanced_accuracy": known_mean(draws.recall), **parts}
+                parts |= {"f1": known_mean(draws.f1), "accuracy": draws.accuracy}
             for name, value in parts.items():
                 found.setdefault(name, []).append(value)
         return {name: (once[0], drawn) for name, (once, drawn) in found.items()}
 
+    @property
+    def by_class(self) -> str:
+        """The measure of a class that groups are made of."""
+        return "recall" if self.exclusive else "auroc"
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Measures whose differences to the first method are told."""
+        return COMPARED if self.exclusive else COMPARED_FINDINGS
+
     @cached_property
     def worst(self) -> list[int]:
-        """Of each method the class with the lowest recall on all images, meaned over its runs."""
-        recall = [self.once.recall[0, self.runs.of(m)].mean(axis=0) for m in range(len(self.runs.methods))]
-        return [int(np.nanargmin(r)) for r in recall]
+        """Of each method the class with the lowest recall (or AUROC) on all images, meaned over its runs."""
+        main = self._main(self.once)[0]
+        each = [main[self.runs.of(m)].mean(axis=0) for m in range(len(self.runs.methods))]
+        return [int(np.nanargmin(values)) if not np.isnan(values).all() else 0 for values in each]
+
+    def _main(self, draws: ClassDraws) -> Float64[np.ndarray, "b r k"]:
+        return draws.recall if self.exclusive else draws.auroc
 
     def _worst(self, draws: ClassDraws) -> Float64[np.ndarray, "b r"]:
-        """Recall of that class: the class stays what it is, for the least of several draws is always too low."""
-        return np.concatenate([draws.recall[:, self.runs.of(m), c] for m, c in enumerate(self.worst)], axis=1)
+        """Of that class: it stays what it is, for the least of several classes in a draw is always too low."""
+        main = self._main(draws)
+        return np.concatenate([main[:, self.runs.of(m), c] for m, c in enumerate(self.worst)], axis=1)
 
 
 def measure(runs: Runs, test: Rows, cut: Sequence[int], within: Context) -> Measured:
     """All measures of all runs on the same draws of patients."""
     one = np.ones((1, len(test.labels)), np.uint8)
-    blocks = [
-        class_draws(runs.logits, test.labels, w) for w in cluster_weights(within.patients, within.draws, within.rng())
-    ]
+    of = class_draws if test.exclusive else finding_draws
+    weights = cluster_weights(within.patients, within.draws, within.rng())
+    blocks = [of(runs.logits, test.labels, block) for block in weights]
     fields = [f.name for f in dataclasses.fields(ClassDraws)]
     drawn = ClassDraws(**{name: np.concatenate([getattr(b, name) for b in blocks]) for name in fields})
-    return Measured(runs, class_draws(runs.logits, test.labels, one), drawn, frequency_groups(runs.counts, cut))
+    groups = frequency_groups(runs.counts, cut)
+    return Measured(runs, of(runs.logits, test.labels, one), drawn, groups, test.exclusive)
 
 
 def tail_records(within: Context, found: Measured, test: Rows) -> list[Record]:
@@ -254,7 +339,7 @@ def tail_records(within: Context, found: Measured, test: Rows) -> list[Record]:
     runs, number = found.runs, len(found.runs.seeds)
     shares = within.rng().multinomial(number, np.full(number, 1 / number), size=within.draws) / number
     note = f" of patients and of {number} runs" if number > 1 else ""
-    whole = np.eye(len(test.classes))[test.labels]
+    whole = test.told
     records: list[Record] = []
 
     def drawn(once: np.ndarray, values: np.ndarray, method: int) -> tuple[float, np.ndarray]:
@@ -265,7 +350,7 @@ def tail_records(within: Context, found: Measured, test: Rows) -> list[Record]:
         estimate, draws = drawn(once, values, method)
         return drawn_interval(estimate, draws, within.patients, level=0.95, note=note)
 
-    apart = {name: differences(within, found, name, shares, note) for name in COMPARED}
+    apart = {name: differences(within, found, name, shares, note) for name in found.compared}
     for m, spec in enumerate(runs.methods):
         mine = dataclasses.replace(within, digests={**within.digests, "model": _digest(found.runs, m)})
 
@@ -275,13 +360,15 @@ def tail_records(within: Context, found: Measured, test: Rows) -> list[Record]:
 
         for name, (once, values) in found.values.items():
             add(MACRO, f"{name}_score", interval(once, values, m), whole)
-        for name in COMPARED if m else ():
+        for name in found.compared if m else ():
             difference, p_value = apart[name][m - 1]
             add(MACRO, f"{name}_difference", difference, whole)
             add(MACRO, f"{name}_difference (p)", p_value, whole)
         for c, finding in enumerate(test.classes):
             column = whole[:, c]
-            add(finding, "recall_score", interval(found.once.recall[0, :, c], found.drawn.recall[:, :, c], m), column)
+            if found.exclusive:
+                recall = found.once.recall[0, :, c], found.drawn.recall[:, :, c]
+                add(finding, "recall_score", interval(*recall, m), column)
             add(finding, "auroc_score", interval(found.once.auroc[0, :, c], found.drawn.auroc[:, :, c], m), column)
     return records
 

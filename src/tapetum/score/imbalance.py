@@ -116,6 +116,25 @@ def class_draws(
     )
 
 
+def finding_draws(
+    logits: Float[np.ndarray, "r n k"], labels: Float[np.ndarray, "n k"], weights: Integer[np.ndarray, "b n"]
+) -> ClassDraws:
+    """The AUROC of every finding in every run, on the same draws; what asks for classes is NaN.
+
+    Args:
+        logits: of each run, higher = more likely.
+        labels: 1, 0 or NaN (left out).
+        weights: how often each image occurs in each draw.
+
+    Raises:
+        DataError: unequal lengths, other labels, or a logit that is not finite.
+    """
+    runs, _, classes = logits.shape
+    areas = [auroc_draws(logits[:, :, c].T, labels[:, c], weights) for c in range(classes)]
+    none = np.full((len(weights), runs, classes), np.nan)
+    return ClassDraws(none, none, np.stack(areas, axis=2), none[:, :, 0])
+
+
 def known_mean(values: Float64[np.ndarray, "... k"], chosen: Bool[np.ndarray, "k"] | None = None) -> np.ndarray:
     """Mean over the chosen classes that are defined; NaN where none is.
 

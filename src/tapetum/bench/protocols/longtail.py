@@ -6,11 +6,12 @@ import dataclasses
 
 from tapetum.bench.results import Results
 from tapetum.bench.rows import context
-from tapetum.bench.tail_methods import STANDARD
+from tapetum.bench.tail_methods import FINDINGS, STANDARD
 from tapetum.bench.tailed import Tail, measure, rows_of, run_methods, tail_records
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
+from tapetum.learn.classifying.pictures import Pictures
 from tapetum.learn.classifying.plan import Pace
 from tapetum.score.imbalance import GROUPS
 
@@ -21,13 +22,20 @@ COLUMNS = (
     "balanced_accuracy_score", "balanced_accuracy_difference", "balanced_accuracy_difference (p)", "auroc_score",
     "worst_recall_score", "head_recall_score", "medium_recall_score", "tail_recall_score", "f1_score", "accuracy_score",
 )  # fmt: skip
+COLUMNS_FINDINGS = (
+    "auroc_score", "auroc_difference", "auroc_difference (p)", "tail_auroc_difference", "worst_auroc_score",
+    "head_auroc_score", "medium_auroc_score", "tail_auroc_score",
+)  # fmt: skip
+MODES = ("frozen", "finetune")
 
 
 def longtail(
     trial: Trial,
     *,
-    methods: tuple[str, ...] = STANDARD,
+    methods: tuple[str, ...] = (),
     seeds: int = 3,
+    together: bool = False,
+    mode: str = "frozen",
     imbalance: float = 0.0,
     largest: int = 0,
     cut: tuple[int, ...] = (),
@@ -46,6 +54,9 @@ def longtail(
         trial: what is learned on (train) and tested; every image has exactly one class.
         methods: specs of `learn/methods`, by default all of `bench/tail_methods.py`; the first one is compared with.
         seeds: runs of each method, from the seed of the run on.
+        together: findings that occur together in place of classes: AUROCs of all, head, medium and tail findings.
+        mode: `frozen` features, or `finetune`: the tower learns too, on pictures that are changed anew in each epoch;
+            what blends pixels needs it.
         imbalance: thin the training images to an exponential tail, the commonest class to the rarest; 0 = as they are.
         largest: images of the commonest class then; 0 = all.
         cut: how many of the commonest classes are head, and how many head or medium; () = thirds of the logarithm of
@@ -56,19 +67,20 @@ def longtail(
         weight_decay: of matrices.
 
     Raises:
-        UsageError: no method or seed, an unknown method, or a cut that cannot be. DataError: images with several
+        UsageError: no seed, an unknown method or mode, or a cut that cannot be. DataError: images with several
             classes, or too few of a class for the imbalance.
 
     Source: own protocol, after MONICA (arXiv 2410.02010). Differs: macro is the mean over classes and not over groups,
     nothing is selected on val, patients are resampled, an absent class is undefined and not 0.
     """
-    specs = tuple(dict.fromkeys(str(Spec.parse(m)) for m in methods))
-    if not specs or seeds < 1:
-        raise UsageError(f"{len(specs)} methods, {seeds} seeds", "at least one of each")
-    train, test, notes = rows_of(trial)
+    asked = methods or (FINDINGS if together else STANDARD)
+    specs = tuple(dict.fromkeys(str(Spec.parse(m)) for m in asked))
+    if seeds < 1 or mode not in MODES:
+        raise UsageError(f"seeds={seeds}, mode={mode!r}", f"one seed or more, {' or '.join(MODES)}")
+    train, test, notes = rows_of(trial, together=together)
     pace = Pace(epochs, batch, learning_rate, weight_decay)
     numbers = tuple(trial.config.seed + i for i in range(seeds))
-    runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest))
+    runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest), _pictures(trial, mode, together))
     within = dataclasses.replace(context(trial, "longtail", SELECTION, None), patients=test.embeddings.patient_ids)
     found = measure(runs, test, cut, within)
     records = tail_records(within, found, test)
@@ -80,4 +92,14 @@ def longtail(
         f"every method: {pace.epochs} epochs a stage, batch {pace.batch}, learning rate {pace.learning_rate:g}, "
         f"weight decay {pace.weight_decay:g}; {SELECTION}; seeds {', '.join(map(str, numbers))}",
     ]
-    return Results(tuple(records), (), tuple(notes), None, trial, columns=COLUMNS, by_finding="recall_score")
+    columns, by = (COLUMNS_FINDINGS, "auroc_score") if together else (COLUMNS, "recall_score")
+    return Results(tuple(records), (), tuple(notes), None, trial, columns=columns, by_finding=by)
+
+
+def _pictures(trial: Trial, mode: str, together: bool) -> tuple[Pictures, Pictures] | None:
+    if mode == "frozen":
+        return None
+    if together:
+        raise UsageError("mode='finetune' with together=True", "classes, or frozen features", "mode='frozen'")
+    seed, encoders = trial.config.seed, trial.config.encoders
+    return Pictures(trial.archive, encoders, seed=seed), Pictures(trial.test_archive, encoders, seed=seed)
