@@ -56,8 +56,8 @@ def _of_archive(archive: Archive) -> dict[str, tuple[str, str]]:
             "reason in quarantine.csv.", ARCHIVE,
         ),
         "preparation": (
-            f"Files were taken as they are ({sizes} different sizes), decoded to 8-bit RGB and resized for the towers; "
-            "colours that look swapped are refused.", PACKAGE,
+            f"Files were taken as they are (number of sizes: {sizes}), decoded to 8-bit RGB and resized for the "
+            "towers; colours that look swapped are refused.", PACKAGE,
         ),
         "labels": (_labels(archive), ARCHIVE),
         "imbalance": (_imbalance(archive), ARCHIVE),
