@@ -13,6 +13,7 @@ from torch.nn import functional
 from tapetum.core.errors import UsageError
 
 Apart = Callable[[Float[Tensor, "m e"], Float[Tensor, "n e"]], Float[Tensor, ""]]
+Dependence = Callable[[Float[Tensor, "b e"], Bool[Tensor, "b b"]], Float[Tensor, ""]]
 
 
 def domain_parts(domains: Int[Tensor, "b"], fewest: int = 1) -> list[Bool[Tensor, "b"]]:
@@ -56,17 +57,58 @@ def mean_apart(
     Raises:
         UsageError: another `within`, or `class` with findings.
     """
-    if within not in ("all", "class") or (within == "class" and labels.ndim != 1):
-        raise UsageError(f"within={within!r}", "all, or class where every image has one class", "within='all'")
-    kinds = [torch.ones_like(domains, dtype=torch.bool)]
-    if within == "class":
-        kinds = [labels == c for c in torch.unique(labels)]
     found = [
         apart(rows[kind][a], rows[kind][b])
-        for kind in kinds
+        for kind in _kinds(labels, domains, within)
         for a, b in itertools.combinations(domain_parts(domains[kind], fewest), 2)
     ]
     return torch.stack(found).mean() if found else rows.sum() * 0
+
+
+def mean_dependence(
+    rows: Float[Tensor, "b e"],
+    labels: Int[Tensor, "b"] | Float[Tensor, "b k"],
+    domains: Int[Tensor, "b"],
+    dependence: Dependence,
+    *,
+    within: str,
+) -> Float[Tensor, ""]:
+    """How far rows tell their domain, of all rows or as the mean over classes.
+
+    Args:
+        rows: what is read.
+        labels: of the rows, classes for `within="class"`.
+        domains: of the rows.
+        dependence: of rows on a mask that says which two rows are of one domain.
+        within: `all`, or `class`: among rows of the same class, so that domains may differ in how common a class is.
+
+    Returns:
+        0 where every part is of one domain.
+
+    Raises:
+        UsageError: another `within`, or `class` with findings.
+    """
+    found = [
+        dependence(rows[kind], domains[kind][:, None] == domains[kind][None])
+        for kind in _kinds(labels, domains, within)
+        if len(domain_parts(domains[kind])) > 1
+    ]
+    return torch.stack(found).mean() if found else rows.sum() * 0
+
+
+def centred(square: Float[Tensor, "b b"]) -> Float[Tensor, "b b"]:
+    """A symmetric matrix without the means of its rows and columns."""
+    return square - square.mean(0) - square.mean(1, keepdim=True) + square.mean()
+
+
+def _kinds(
+    labels: Int[Tensor, "b"] | Float[Tensor, "b k"], domains: Int[Tensor, "b"], within: str
+) -> list[Bool[Tensor, "b"]]:
+    if within not in ("all", "class") or (within == "class" and labels.ndim != 1):
+        raise UsageError(f"within={within!r}", "all, or class where every image has one class", "within='all'")
+    if within == "all":
+        return [torch.ones_like(domains, dtype=torch.bool)]
+    return [labels == c for c in torch.unique(labels)]
 
 
 def chosen_rows(
