@@ -169,7 +169,7 @@ def test_a_tower_that_learns_in_two_stages(two):
     ("options", "error"),
     [
         ("methods=('one_stag',)", UsageError), ("methods=('gcl',)", UsageError), ("seeds=0", UsageError),
-        ("mode='tuned'", UsageError), ("cut=(3, 1)", UsageError), ("imbalance=2.0", DataError),
+        ("mode='tuned'", UsageError), ("cut=(3, 1)", UsageError), ("imbalance=2.0, largest=20", DataError),
         ("mode='finetune', together=True", UsageError), ("methods=('crt',), together=True", UsageError),
         ("methods=(\"one_stage(mixing='cutmix')\",)", UsageError),
         ("methods=(\"one_stage(loss='asymmetric')\",)", UsageError),
