@@ -328,6 +328,20 @@ def test_it_learns_through_wrong_labels(name):
 
 
 @pytest.mark.parametrize("name", NOISY)
+def test_a_tower_learns_too_and_the_one_handed_in_stays(name):
+    taught, _, _ = toy(n=90)
+    tower = torch.nn.Linear(8, 8)
+    before = tower.weight.detach().clone()
+    rows = torch.from_numpy(taught.features)
+    seeing = dataclasses.replace(taught, tower=tower, inputs=lambda asked, epoch: rows[torch.from_numpy(asked)])
+    fitted = METHODS.build(name).fit(seeing, Pace(epochs=3, batch=32, learning_rate=0.02), np.random.default_rng(0))
+    assert fitted(rows).shape == (90, 3)
+    assert torch.equal(tower.weight, before)
+    networks = fitted.networks if isinstance(fitted, Committee) else (fitted,)
+    assert all(not torch.equal(n.tower.weight, before) for n in networks)
+
+
+@pytest.mark.parametrize("name", NOISY)
 def test_findings_are_refused(name):
     taught = Taught(np.zeros((6, 2), np.float32), np.eye(3)[[0, 1, 2, 0, 1, 2]], 3, np.arange(6))
     with pytest.raises(UsageError):
