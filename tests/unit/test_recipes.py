@@ -88,3 +88,8 @@ def test_what_another_run_wrote_meanwhile_stays_on_the_page(tmp_path):
     runner.one = one
     assert runner.main([mine]) == 0
     assert runner.existing(runner.MECHANISMS) == {mine: "mine\n", other: "theirs\n"}
+
+
+def test_estimates_of_a_whole_run_are_read() -> None:
+    table = "Detection: how well?\n  AUROC ↑        0.841 [0.822, 0.859]   linear_probe()\n  AP ↑  0.1 [0.0, 0.2]\n"
+    assert _runner().estimates(table) == [("AUROC ↑", 0.841)]
