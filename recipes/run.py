@@ -187,9 +187,9 @@ def existing(page: Path) -> dict[str, str]:
 
 
 def estimates(text: str) -> list[tuple[str, float]]:
-    """The first estimate of every line that has one: of `macro`, `OOD`, recall, a comparison or a Markdown table."""
+    """The first estimate of every line that has one: of `macro`, `OOD`, recall, a comparison, a method or a Markdown table."""
     compared = r"\S+ +(?:report-supervised|(?:reports \+ )?(?:all labels|\d+ shots?))"
-    names = rf"macro|OOD|AUROC ↑|text → image|image → text|\| [\w.]+ \||{compared}"
+    names = rf"macro|OOD|AUROC ↑|text → image|image → text|\| [\w.]+ \||{compared}|\w+\([^\n]*?\)(?=  )"
     found = re.findall(rf"^\s*({names})[^\n]*?(\d\.\d{{3}}) \[", text, flags=re.M)
     return [(str(what), float(value)) for what, value in found]
 

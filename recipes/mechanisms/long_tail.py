@@ -2,8 +2,8 @@
 
 python recipes/mechanisms/long_tail.py
 
-Rows are computed, not images: eight classes around known centres, so that the best possible classifier is known. Nothing
-was chosen: every method has the default pace and the setting of its file.
+Rows are computed, not images: eight classes around known centres, so that the best possible classifier is known.
+Nothing was chosen: every method has the default pace and the setting of its file.
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ def measure_all() -> str:
     took = time.process_time() - start
     return "\n".join([
         "### Long tails", "",
-        f"PHANTOM: computed rows, {CLASSES} classes around known centres, thinned from {POOL} rows of the commonest class "
-        f"to a tenth, a fiftieth and a two-hundredth of them for the rarest; {TESTED} rows of each class are tested. The "
-        f"best possible classifier, which knows the centres, is right in {best:.3f} of them. Default pace, {RUNS} runs, "
-        "each with a draw of rows of its own; 95 % intervals over tested rows and runs; differences are paired.", "",
+        f"PHANTOM: computed rows, {CLASSES} classes around known centres, thinned from {POOL} rows of the commonest "
+        "class so that the rarest has a tenth, a fiftieth and a two-hundredth of them. "
+        f"{TESTED} rows of each class are tested; the best possible classifier, which knows the centres, is right in "
+        f"{best:.3f} of them. Default pace, {RUNS} runs, each with a draw of rows of its own; 95 % intervals over tested "
+        "rows and runs; differences are paired.", "",
         "| ratio | method | balanced accuracy | head recall | − cross-entropy | tail recall − cross-entropy |",
         "|---|---|---|---|---|---|", *lines, "",
         f"Tail recall at ratios {', '.join(map(str, RATIOS))}: {'; '.join(said)}.", "",
