@@ -16,9 +16,10 @@ from tapetum.bench import BenchConfig, Results, run_bench
 from tapetum.bench.acquisition import ACQUISITION, BORDER, DEVICE, MISSING, Bins, border_strips, corners, traces_of
 from tapetum.bench.measures import Context
 from tapetum.bench.shortcuts import Told, warnings_of
-from tapetum.bench.subgrouped import attribute_records
+from tapetum.bench.subgrouped import Compared, attribute_records, gap_notes
 from tapetum.core.errors import LeakageError, UsageError
 from tapetum.core.types import Embeddings, Interval
+from tapetum.score.subgroups import Resampling, subgroup_aurocs
 from toys import ENCODER
 
 FINDINGS = ("A:1", "B:1", "C:1")  # red, green, blue middle
@@ -113,6 +114,16 @@ def test_too_few_is_said_in_the_table(archive):
     assert "too few to say" in results.table()
     assert math.isnan(results.find("A:1, F", "auroc_score").interval.estimate)
     assert any("too few to say, fewer than two groups" in note for note in results.notes)
+
+
+def test_too_few_exchanges_for_so_many_comparisons_are_said():
+    rng = np.random.default_rng(0)
+    scores, truth, who = rng.normal(size=400), (rng.random(400) < 0.5).astype(float), np.arange(400)
+    masks = {"F": who < 200, "M": who >= 200}
+    found = subgroup_aurocs(scores, truth, masks, who, rng=rng, resampling=Resampling(20, 19, 0.2))
+    one = Compared("sex", "f", masks, truth, found, None, holm=0.05)
+    assert any("ask for more exchanges" in note for note in gap_notes([one], 9, 19)[1])
+    assert not any("ask for more" in note for note in gap_notes([one], 9, 20)[1])
 
 
 def test_what_the_features_hold_is_told_and_what_they_do_not_is_not():

@@ -124,13 +124,18 @@ def compared_records(within: Context, row: str, supervision: str, one: Compared)
     return found
 
 
-def gap_notes(compared: Sequence[Compared], shown: int) -> tuple[list[str], list[str]]:
+def gap_notes(compared: Sequence[Compared], shown: int, exchanges: int) -> tuple[list[str], list[str]]:
     """Warnings of gaps that are no chance, and notes on the comparisons, the least probable by chance first."""
     lines = sorted(line for one in compared for line in one.lines() if not math.isnan(line[0]))
     few = sum(not one.ranked.gap.worst for one in compared)
+    most = len(compared) - few
     notes = [line for _, line in lines[:shown]]
     if len(lines) > shown:
         notes.append(f"{len(lines) - shown} further gaps, with larger p, in records.jsonl")
+    if most / (exchanges + 1) >= SURE and exchanges:
+        notes.append(
+            f"{most} comparisons and {exchanges} exchanges: no p can fall below {SURE}; ask for more exchanges"
+        )
     if few:
         notes.append(f"{few} of {len(compared)} AUROC gaps: too few to say, fewer than two groups with enough patients")
     return [line for p, line in lines if p < SURE], notes

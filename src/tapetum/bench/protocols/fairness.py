@@ -34,7 +34,7 @@ def fairness(
     adapter: str = "logistic",
     ages: tuple[float, ...] = (40, 60),
     half_width: float = 0.1,
-    exchanges: int = 1000,
+    exchanges: int = 2000,
     explained: float = 0.5,
 ) -> Results:
     """A model group by group (sex, age, device, eye, quality, size), and what tells a finding without the organ.
@@ -70,7 +70,7 @@ def fairness(
     compared = compare_groups(main, groups, within, resampling)
     for one in compared:
         records += compared_records(within, main.row, main.supervision, one)
-    unfair, gaps = gap_notes(compared, SHOWN)
+    unfair, gaps = gap_notes(compared, SHOWN, exchanges)
     learned = trial.archive.in_split(Split.TRAIN)
     probing = of_probe(within, _digest(trial, learned))
     rows = trial.embeddings.rows([r.image_id for r in learned])
