@@ -67,8 +67,8 @@ def measure_all() -> str:
         f"PHANTOM: computed rows, {CLASSES} classes around known centres, thinned from {POOL} rows of the commonest "
         "class so that the rarest has a tenth, a fiftieth and a two-hundredth of them. "
         f"{TESTED} rows of each class are tested; the best possible classifier, which knows the centres, is right in "
-        f"{best:.3f} of them. Default pace, {RUNS} runs, each with a draw of rows of its own; 95 % intervals over tested "
-        "rows and runs; differences are paired.", "",
+        f"{best:.3f} of them. Default pace, {RUNS} runs, each with a draw of rows of its own; 95 % intervals over "
+        "tested rows and runs; differences are paired.", "",
         "| ratio | method | balanced accuracy | head recall | − cross-entropy | tail recall − cross-entropy |",
         "|---|---|---|---|---|---|", *lines, "",
         f"Tail recall at ratios {', '.join(map(str, RATIOS))}: {'; '.join(said)}.", "",
