@@ -1,0 +1,28 @@
+"""The lid and its lashes hang into the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import UInt8
+
+from tapetum.bench.photographed import as_the_phantom
+
+__all__ = ["lashes"]
+
+
+def lashes(
+    image: UInt8[np.ndarray, "h w 3"], *, severity: float, rng: np.random.Generator
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The lid and its lashes hang into the picture.
+
+    Args:
+        image: RGB.
+        severity: 0..1.
+        rng: the generator.
+
+    Raises:
+        UsageError: a severity out of range.
+
+    Source: own; see `phantom/corruptions.py`.
+    """
+    return as_the_phantom(image, "lashes", severity, rng, inside=True)
