@@ -211,3 +211,20 @@ def test_what_cannot_be_told_apart_is_refused(two, tmp_path):
     again = clinic(tmp_path / "again", labels={name: name for name in COLOURS}, patients=50)  # images of `near`
     with pytest.raises(LeakageError):
         pooled_of(trial_of(near, CONFIG), (str(again.path),), "", ("cataract",))
+
+
+def test_own_standardisation_takes_a_camera_that_scales_a_column_away():
+    """The third domain writes the telling column ten times as small and a noisy one ten times as large."""
+    rows = pooled()
+    features = rows.features.copy()
+    features[rows.domains == 2] *= np.array([0.1, 1, 10, 1, 1], dtype=np.float32)
+    given = dataclasses.replace(rows, features=features)
+    where = cut(given, 2, [0, 1], "test")
+    found, _ = chosen_for(given, where, ("erm", "erm@own"), GRID, ("training_domain",), Learner(0, False, 0))
+    truth = given.labels[where.tested]
+    values = {c.method: macro(c.run.tested, truth) for c in found if c.rule}
+    assert values["erm@own"] > values["erm"] + 0.1
+    assert {c.method: c.reads for c in found if c.rule} == {"erm": False, "erm@own": True}
+    view = Learner(0, False, 0).view(given, where.learn, where.tested)
+    assert np.allclose(view[where.tested].mean(0), 0, atol=0.2)
+    assert np.allclose(view[where.tested].std(0), view[where.learn].std(0), rtol=0.2)

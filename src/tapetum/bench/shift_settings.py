@@ -11,7 +11,7 @@ from tapetum.core.registry import Family, Spec, nearest
 from tapetum.learn.classifying.plan import Pace
 
 METHODS = Family("tapetum.learn.methods")
-ERM = "erm"
+ERM, OWN = "erm", "@own"
 # Short name → spec of `learn/methods`; {strength} is what is tried, times the number beside it.
 NAMED: Mapping[str, tuple[str, float]] = {
     ERM: ("one_stage()", 1.0),
@@ -68,33 +68,38 @@ class Setting:
 
     Attributes:
         spec: canonical, of `learn/methods`. pace: how long and how fast.
+        own: features are standardised by the mean and spread of their own domain, the tested one's by its images.
     """
 
     spec: str
     pace: Pace
+    own: bool = False
 
     def __str__(self) -> str:
-        return f"{self.spec}, rate {self.pace.learning_rate:g}, decay {self.pace.weight_decay:g}"
+        return (
+            f"{self.spec}{OWN if self.own else ''}, rate {self.pace.learning_rate:g}, decay {self.pace.weight_decay:g}"
+        )
 
 
 def settings_of(name: str, grid: Grid) -> tuple[Setting, ...]:
     """All settings of a method, the mildest first, so that it wins where nothing speaks for another.
 
     Args:
-        name: of `NAMED`, or a spec of `learn/methods`; `{strength}` in it is filled in.
+        name: of `NAMED`, or a spec of `learn/methods`, where `{strength}` is filled in; `@own` at its end: see `Setting`.
         grid: what is tried.
 
     Raises:
         UsageError: an unknown method or option.
     """
-    template, scale = NAMED.get(name, (name, 1.0))
+    plain = name.removesuffix(OWN)
+    template, scale = NAMED.get(plain, (plain, 1.0))
     own = "{strength}" in template
     decay = sorted(grid.decays)[len(grid.decays) // 2]
     found: list[Setting] = []
     for tried, rate in itertools.product(sorted(grid.strengths if own else grid.decays), sorted(grid.rates)):
         spec = template.replace("{strength}", repr(tried * scale))
         pace = Pace(grid.epochs, grid.batch, rate, decay if own else tried)
-        found.append(Setting(str(_checked(spec)), pace))
+        found.append(Setting(str(_checked(spec)), pace, plain != name))
     return tuple(found)
 
 
@@ -106,7 +111,7 @@ def needs_domains(setting: Setting) -> bool:
 
 def reads_target(setting: Setting) -> bool:
     """Whether a method looks at the tested images, though not at their labels."""
-    return bool(getattr(METHODS.member(Spec.parse(setting.spec).name), "TRANSDUCTIVE", False))
+    return setting.own or bool(getattr(METHODS.member(Spec.parse(setting.spec).name), "TRANSDUCTIVE", False))
 
 
 def _checked(text: str) -> Spec:

@@ -17,12 +17,17 @@ from tapetum.bench.select import RULES, Candidate
 from tapetum.bench.shift_settings import ERM, METHODS, Grid, Setting, needs_domains, reads_target, settings_of
 from tapetum.core.errors import DataError
 from tapetum.learn.classifying.taught import Taught
-from tapetum.learn.fitting.components import Components
+from tapetum.learn.fitting.components import POWER, Components
 from tapetum.learn.fitting.ridge import patient_folds
+from tapetum.learn.fitting.standardise import signed_root
 from tapetum.learn.methods import Method
 from tapetum.score.ranking import rank
 
+FAR = 10.0  # standard deviations, where a column is nearly constant in a domain
 FOLDS = 5  # of the tested domain's own patients, for the reference
+
+
+Without = dict[int, tuple[Int[np.ndarray, "l"], Float32[np.ndarray, "n c"]]]
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,19 @@ class Learner:
     exclusive: bool
     seed: int
 
-    def view(self, pooled: Pooled, learn: Int[np.ndarray, "l"]) -> Float32[np.ndarray, "n c"]:
-        """All rows as seen by components of the rows learned on."""
+    def view(
+        self, pooled: Pooled, learn: Int[np.ndarray, "l"], tested: Int[np.ndarray, "t"] | None = None
+    ) -> Float32[np.ndarray, "n c"]:
+        """All rows as seen by components of the rows learned on.
+
+        Args:
+            pooled: all rows.
+            learn: those learned on.
+            tested: standardise each domain first, by its rows learned on or among these; None = not.
+        """
         rng = np.random.default_rng([self.seed, 1])
-        return Components.fit(pooled.features[learn], self.components, rng, pooled.blocks)(pooled.features)
+        features = pooled.features if tested is None else _own(pooled, np.concatenate([learn, tested]))
+        return Components.fit(features[learn], self.components, rng, pooled.blocks)(features)
 
     def logits(
         self,
@@ -75,6 +89,17 @@ class Learner:
                 if len(asked):
                     part[:, columns] = _against_rest(classifier(view[asked]))[:, -len(columns) :]
         return found
+
+
+def _own(pooled: Pooled, read: Int[np.ndarray, "r"]) -> Float32[np.ndarray, "n d"]:
+    """Roots of the features, standardised by some rows of each domain; squared again, so that their root is theirs."""
+    rooted = signed_root(pooled.features, POWER).astype(np.float32)
+    for d in np.unique(pooled.domains[read]):
+        of = rooted[read[pooled.domains[read] == d]]
+        spread = np.maximum(of.std(0), 1e-6)
+        here = pooled.domains == d
+        rooted[here] = np.clip((rooted[here] - of.mean(0)) / spread, -FAR, FAR)
+    return signed_root(rooted, 1 / POWER).astype(np.float32)
 
 
 def _questions(
@@ -157,15 +182,20 @@ def chosen_for(
     found: list[Chosen] = []
     notes: list[str] = []
     sources = np.unique(pooled.domains[where.learn])
-    view = learner.view(pooled, where.learn)
-    without = _without(pooled, where, learner) if "leave_one_domain_out" in rules and len(sources) > 1 else {}
+    views: dict[bool, Float32[np.ndarray, "n c"]] = {}
+    without: dict[bool, Without] = {}
     for name in methods:
         settings = settings_of(name, grid)
+        own = settings[0].own
+        if own not in views:
+            views[own] = learner.view(pooled, where.learn, where.tested if own else None)
+            inside = "leave_one_domain_out" in rules and len(sources) > 1
+            without[own] = _without(pooled, where, learner, own=own) if inside else {}
         if needs_domains(settings[0]) and len(sources) < 2:
             notes.append(f"{name}: left out of {pooled.names[where.target]}, there is one domain only to learn on")
             continue
-        inner = {} if needs_domains(settings[0]) and len(sources) < 3 else without
-        runs = [_run(pooled, where, view, inner, s, learner, "oracle" in rules) for s in settings]
+        inner = {} if needs_domains(settings[0]) and len(sources) < 3 else without[own]
+        runs = [_run(pooled, where, views[own], inner, s, learner, "oracle" in rules) for s in settings]
         for rule in rules:
             try:
                 best = RULES[rule]([r.candidate for r in runs])
@@ -182,16 +212,14 @@ def chosen_for(
     return [*found, *([own] if own else [])], notes
 
 
-def _without(
-    pooled: Pooled, where: Cut, learner: Learner
-) -> dict[int, tuple[Int[np.ndarray, "l"], Float32[np.ndarray, "n c"]]]:
+def _without(pooled: Pooled, where: Cut, learner: Learner, *, own: bool) -> Without:
     """For every domain learned on: the rows without it, and all rows as these see them."""
-    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    found: Without = {}
     for source in np.unique(pooled.domains[where.learn]):
         judged = where.val[pooled.domains[where.val] == source]
         away = (pooled.domains[where.learn] == source) | np.isin(pooled.patients[where.learn], pooled.patients[judged])
         learn = where.learn[~away]
-        found[int(source)] = (learn, learner.view(pooled, learn))
+        found[int(source)] = (learn, learner.view(pooled, learn, judged if own else None))
     return found
 
 
@@ -199,7 +227,7 @@ def _run(
     pooled: Pooled,
     where: Cut,
     view: Float32[np.ndarray, "n c"],
-    without: dict[int, tuple[Int[np.ndarray, "l"], Float32[np.ndarray, "n c"]]],
+    without: Without,
     setting: Setting,
     learner: Learner,
     tuned: bool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -44,14 +45,15 @@ def shift(
     """Methods × settings on frozen features, each held-out domain in turn; what is kept is chosen without it.
 
     All methods are tried with as many settings and start from the same components of the rows learned on. Differences
-    are to ERM chosen by the same rule, paired. Probabilities are calibrated on validation patients of the domains
-    learned on. The reference is learned on the tested domain itself: a bound, and no competitor.
+    are to ERM chosen alike, paired. Probabilities are calibrated on validation patients of the domains learned on. The
+    reference is learned on the tested domain itself.
 
     Args:
         trial: the archive is a domain, and so is another one (`--test`), which is only tested.
-        domains: paths of further archives with labels of the same names; each is a domain.
-        by: instead, an attribute that tells the images of the one archive apart: `device`, `laterality`, `size`, …
-        methods: names (`erm`, `coral`, …) or specs of `learn/methods`, with `{strength}` where a strength is tried.
+        domains: paths of further archives with the same labels; each is a domain.
+        by: instead, an attribute that tells the images of one archive apart: `device`, `laterality`, …
+        methods: names (`erm`, `coral`, …) or specs of `learn/methods`, with `{strength}` where one is tried; `erm@own`
+            and the like first standardise every domain by its own images.
         held_out: domains to test; all of them if empty.
         learn_on: domains to learn from; all but the tested one if empty, a single one for single-source.
         tested: `test` patients of the held-out domain, or `all` but its validation patients.
@@ -64,8 +66,8 @@ def shift(
         batch: rows per step.
 
     Raises:
-        UsageError: neither or both of further archives and `by`; unknown names. LeakageError: an image in two
-            archives. DataError: fewer than two domains, or a part without images.
+        UsageError: not one of further archives and `by`; unknown names. LeakageError: an image in two archives.
+        DataError: fewer than two domains, or a part without images.
 
     Source: own protocol, after DomainBed (arXiv 2007.01434) and GDRBench (arXiv 2307.04378). Differs: one grid for all,
     AUROC, patients resampled, worst domain and calibration beside the mean, tested patients never chosen on.
@@ -77,16 +79,17 @@ def shift(
     pooled = pooled_of(trial, domains, by, findings)
     cuts = _cuts(trial, pooled, held_out, learn_on, tested)
     pooled, left_out = learnable(pooled, cuts)
-    learner = Learner(components, trial.config.exclusive, trial.config.seed)
-    each = [chosen_for(pooled, where, methods, grid, rules, learner) for where in cuts]
-    chosen = [rows for rows, _ in each]
-    left_out += [note for _, found in each for note in found]
-    records = _records(trial, pooled, cuts, chosen, tested)
+    how = Learner(components, trial.config.exclusive, trial.config.seed)
+    chosen, found = zip(*(chosen_for(pooled, where, methods, grid, rules, how) for where in cuts), strict=True)
+    left_out += [note for notes_of in found for note in notes_of]
     notes += [*pooled.notes, *left_out, told(methods, grid), *_sizes(pooled, cuts), *_settings(pooled, cuts, chosen)]
-    return Results(tuple(records), (), tuple(notes), None, trial, columns=COLUMNS)
+    records = tuple(_records(trial, pooled, cuts, chosen, tested))
+    return Results(records, (), tuple(notes), None, trial, columns=COLUMNS)
 
 
-def _records(trial: Trial, pooled: Pooled, cuts: list[Cut], chosen: list[list[Chosen]], tested: str) -> list[Record]:
+def _records(
+    trial: Trial, pooled: Pooled, cuts: list[Cut], chosen: Sequence[list[Chosen]], tested: str
+) -> list[Record]:
     """Mean and worst domain first, then each."""
     within = _context(trial, pooled)
     everybody = np.concatenate([c.tested for c in cuts])
@@ -160,7 +163,7 @@ def _sizes(pooled: Pooled, cuts: list[Cut]) -> list[str]:
     return found
 
 
-def _settings(pooled: Pooled, cuts: list[Cut], chosen: list[list[Chosen]]) -> list[str]:
+def _settings(pooled: Pooled, cuts: list[Cut], chosen: Sequence[list[Chosen]]) -> list[str]:
     """Which setting each rule chose."""
     return [
         f"{pooled.names[c.target]}, {row.method} by {row.rule}: {row.run.setting}"
