@@ -18,6 +18,7 @@ SPECS = {
     "geometric": "geometric(upside=0.5, rotate=40.0, crop=0.4)",
     "photometric": "photometric(strength=2.0)",
     "erase": "erase(probability=1.0)",
+    "fundus_artefacts": "fundus_artefacts(probability=1.0)",
 }
 each = pytest.mark.parametrize("spec", SPECS.values(), ids=list(SPECS))
 
@@ -101,7 +102,7 @@ def _ahead(rng, k):
     [
         "geometric(flip=1.5)", "geometric(crop=0.95)", "geometric(rotate=-1.0)", "geometric(strength=-0.1)",
         "photometric(gamma=-1.0)", "photometric(strength=-1.0)", "erase(area=1.5)", "erase(stretch=0.5)",
-        "erase(probability=0.6, strength=2.0)",
+        "erase(probability=0.6, strength=2.0)", "fundus_artefacts(probability=1.5)", "fundus_artefacts(blur=-1.0)",
     ],
 )  # fmt: skip
 def test_options_outside_their_range_are_refused(spec):
@@ -195,3 +196,26 @@ def test_it_is_left_alone_as_often_as_said():
     found = AUGMENT.build("erase(probability=0.3)")(pictures(400, 8), rngs=rngs(400))
     changed = sum(not torch.equal(a, b) for a, b in zip(found, pictures(400, 8), strict=True))
     assert 90 <= changed <= 150  # 120 ± 3 standard deviations
+
+
+# --- fundus artefacts ------------------------------------------------------------------------------------------------
+
+
+def test_a_hole_by_hand():
+    """In the middle, of radius 0.2: the middle keeps 1 - 0.5 · 0.8 of its light, a pixel r away less is taken."""
+    image = torch.full((1, 3, 21, 21), 0.5)
+    never, draw = 1.0, [0.5] * 15
+    draw[:5] = [never, never, 0.0, never, never]
+    draw[9:13] = [0.8, 0.5, 0.5, 0.5]
+    found = AUGMENT.build("fundus_artefacts(probability=0.5, light=0.5)")(image, rngs=[Drawn(*draw)])
+    assert float(found[0, 0, 10, 10]) == pytest.approx(0.5 * (1 - 0.4), abs=1e-6)
+    assert float(found[0, 2, 10, 14]) == pytest.approx(0.5 * (1 - 0.4 * math.exp(-(0.4**2) / (2 * 0.2**2))), abs=1e-6)
+
+
+def test_blur_equals_scipys():
+    image = pictures(1, side=32)
+    draw = [1.0] * 15
+    draw[4] = 0.0
+    found = AUGMENT.build("fundus_artefacts(probability=0.5, blur=0.05)")(image, rngs=[Drawn(*draw)])
+    expected = [ndimage.gaussian_filter(c, 1.6, radius=5, mode="nearest") for c in image[0].numpy()]
+    np.testing.assert_allclose(found[0].numpy(), np.stack(expected), atol=1e-5)
