@@ -15,6 +15,7 @@ from tapetum.core.errors import UsageError
 __all__ = ["fundus_artefacts"]
 
 SPOTS, DRAWN = 4, 15  # most spots of an image, and numbers drawn for each image
+BLACK = 0.03  # beside the field, where no light falls
 
 
 def fundus_artefacts(
@@ -77,13 +78,13 @@ def _one(
 ) -> Float[Tensor, "3 s s"]:
     side = image.shape[-1]
     happens, (x, y, u, v), rest = draw[:5] < likely, draw[5:9], draw[9:]
-    found = image.clone()
+    found, lit = image.clone(), (image.amax(0) > BLACK).to(image.dtype)
     if happens[0]:
         found = (found + float(sharpen * u) * (found - _blurred(found, 0.01 * side))).clamp(0, 1)
     across = torch.linspace(-1, 1, side)
     if happens[1]:
         away = torch.sqrt((across[None] - float(x - 0.5)).square() + (across[:, None] - float(y - 0.5)).square())
-        found = found + float(light * v) * torch.exp(-((away - float(0.4 + 0.6 * u)) / 0.15).square())
+        found = found + lit * float(light * v) * torch.exp(-((away - float(0.4 + 0.6 * u)) / 0.15).square())
     if happens[2]:
         dark = float(light * rest[0]) * _disc(across, rest[1], rest[2], 0.1 + 0.2 * rest[3])
         found = found * (1 - dark)
@@ -91,7 +92,7 @@ def _one(
         # places from a generator of their own, so that every image draws as many numbers
         places = np.random.default_rng(int(rest[4] * 2**32)).random((SPOTS, 3))
         for a, b, c in places[: 1 + int(rest[4] * SPOTS)]:
-            found = found + light * _disc(across, a, b, 0.02 + 0.04 * c)
+            found = found + lit * light * _disc(across, a, b, 0.02 + 0.04 * c)
     if happens[4]:
         found = _blurred(found, blur * side * float(rest[-1]))
     return found.clamp(0, 1)
