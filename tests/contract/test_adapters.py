@@ -44,7 +44,7 @@ def test_better_than_chance_on_other_images(name):
 
 @each_adapter
 def test_it_says_what_it_needs(name):
-    assert set(ADAPTERS.member(name).NEEDS) <= {"anchors"}
+    assert set(ADAPTERS.member(name).NEEDS) <= {"anchors", "concepts"}
 
 
 @each_adapter

@@ -16,6 +16,7 @@ from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family, Spec
 from tapetum.core.types import Embeddings, Interval, Split
 from tapetum.knowledge import load_pack
+from tapetum.learn import Model
 from tapetum.learn.adapters import Adapter
 from tapetum.learn.fitting.anchors import Anchors, anchors_of
 from tapetum.learn.fitting.shots import draw_shots
@@ -63,6 +64,12 @@ def needs_words(spec: str) -> bool:
     """
     adapter: Adapter = Family("tapetum.learn.adapters").build(spec)
     return "anchors" in adapter.NEEDS
+
+
+def needs_concepts(spec: str) -> bool:
+    """Whether an adapter reads the descriptions of the pack, too."""
+    adapter: Adapter = Family("tapetum.learn.adapters").build(spec)
+    return "concepts" in adapter.NEEDS
 
 
 def choose_adapters(trial: Trial, wanted: Sequence[str], baseline: str) -> tuple[tuple[str, ...], list[str]]:
@@ -131,12 +138,12 @@ def run_grid(trial: Trial, findings: Sequence[str], adapters: Sequence[str], sho
         raise UsageError(
             f"shots={tuple(shots)}, draws={draws}", "rising shots from 1 on, at least one draw", "draws=10"
         )
-    plain, labels = _plain_rows(trial, findings)
+    plain, labels = plain_rows(trial, findings)
     truth, _ = trial.labels(findings)
     who, seed = plain.train.patient_ids, trial.config.seed
     chosen = [[draw_shots(labels, who, n, np.random.default_rng(seed + r)) for r in range(draws)] for n in shots]
     wordy = any(needs_words(spec) for spec in adapters)
-    words = _in_words(trial, plain, findings) if wordy else None
+    words = in_words(trial.model, plain, findings, concepts=any(map(needs_concepts, adapters))) if wordy else None
     scores = np.empty((len(adapters), len(shots), draws, *truth.shape))
     seconds: list[float] = []
     for a, spec in enumerate(adapters):
@@ -255,8 +262,12 @@ def _trapezoid(x: Float64[np.ndarray, "s"]) -> Float64[np.ndarray, "s"]:
     return (np.append(steps, 0) + np.append(0, steps)) / 2
 
 
-def _plain_rows(trial: Trial, findings: Sequence[str]) -> tuple[Rows, Float[np.ndarray, "n k"]]:
-    """Tower features of the training images that have a label, and of the tested ones."""
+def plain_rows(trial: Trial, findings: Sequence[str]) -> tuple[Rows, Float[np.ndarray, "n k"]]:
+    """Tower features of the training images that have a label with these labels, and of the tested ones.
+
+    Raises:
+        DataError: no training image has a label, or a finding has one class only among them.
+    """
     ids = [r.image_id for r in trial.archive.in_split(Split.TRAIN)]
     labels = trial.archive.labels(findings, image_ids=ids)
     known = np.flatnonzero(~np.isnan(labels).all(axis=1))
@@ -268,13 +279,24 @@ def _plain_rows(trial: Trial, findings: Sequence[str]) -> tuple[Rows, Float[np.n
     return Rows(trial.embeddings.rows([ids[i] for i in known]), trial.test_embeddings.features), labels[known]
 
 
-def _in_words(trial: Trial, plain: Rows, findings: Sequence[str]) -> Rows:
-    """The same rows in the common space; the head is scaled on training images without their labels, as in `adapt`."""
-    if trial.model is None:
+def in_words(model: Model | None, plain: Rows, findings: Sequence[str], *, concepts: bool) -> Rows:
+    """The same rows in the common space; the head is scaled on training images without their labels, as in `adapt`.
+
+    Args:
+        model: with an aligner.
+        plain: rows of the towers.
+        findings: the columns.
+        concepts: whether an adapter needs the pack's descriptions, too.
+
+    Raises:
+        UsageError: no model.
+    """
+    if model is None:
         raise UsageError("no model that knows words", "a model that joins images and words", "--model MODEL")
-    train, test = trial.model.encode_image(plain.train.features), trial.model.encode_image(plain.test)
+    train, test = model.encode_image(plain.train.features), model.encode_image(plain.test)
     ids = (plain.train.image_ids, plain.train.patient_ids)
-    return Rows(Embeddings(*ids, train, plain.train.encoder), test, anchors_of(trial.model, findings, train))
+    anchors = anchors_of(model, findings, train, concepts=concepts)
+    return Rows(Embeddings(*ids, train, plain.train.encoder), test, anchors)
 
 
 def _fitted_scores(

@@ -98,7 +98,7 @@ def adapt(
     cross_fitted = config.cross_fit and not config.shots and not config.tuner
     rows, labels = _labelled(archive, emb, findings, (Split.TRAIN, Split.VAL) if cross_fitted else (Split.TRAIN,))
     _refuse_one_class(findings, labels, archive.name)
-    rows, anchors = (rows, None) if words is None else _in_words(words, rows, findings)
+    rows, anchors = (rows, None) if words is None else _in_words(words, rows, findings, config.adapter)
     rows, labels = _drawn(rows, labels, config.shots, rng) if config.shots else (rows, labels)
     adapter = None if config.tuner else _fit(config.adapter, rows, labels, anchors)
     fitted = Model(
@@ -222,7 +222,7 @@ def unseen_logits(
     if own and told.get("cross_fit") and not told.get("shots") and not told.get("tuner"):
         rows, labels = _labelled(archive, embeddings, model.findings, (Split.TRAIN, Split.VAL))
         words = _words_model(model.adapter_spec, model)
-        rows, anchors = (rows, None) if words is None else _in_words(words, rows, model.findings)
+        rows, anchors = (rows, None) if words is None else _in_words(words, rows, model.findings, model.adapter_spec)
         rng = np.random.default_rng(told.get("seed", 0))
         return held_out_logits(model.adapter_spec, rows, labels, rng, anchors=anchors), labels, rows.patient_ids
     rows, labels = _labelled(archive, embeddings, model.findings, (Split.VAL,))
@@ -249,10 +249,12 @@ def _words_model(spec: str, model: Model | None) -> Model | None:
     return model
 
 
-def _in_words(model: Model, rows: Embeddings, findings: Sequence[str]) -> tuple[Embeddings, Anchors]:
+def _in_words(model: Model, rows: Embeddings, findings: Sequence[str], spec: str) -> tuple[Embeddings, Anchors]:
     """The rows in the common space, and the zero-shot head in it, scaled on those rows without their labels."""
     aligned = model.encode_image(rows.features)
-    return dataclasses.replace(rows, features=aligned, blocks={}), anchors_of(model, findings, aligned)
+    adapter: Adapter = Family("tapetum.learn.adapters").build(spec)
+    anchors = anchors_of(model, findings, aligned, concepts="concepts" in adapter.NEEDS)
+    return dataclasses.replace(rows, features=aligned, blocks={}), anchors
 
 
 def _fit(spec: str, rows: Embeddings, labels: Float[np.ndarray, "n k"], anchors: Anchors | None) -> Adapter:

@@ -20,7 +20,8 @@ class Adapter(Protocol):
     Attributes:
         NEEDS: `("anchors",)` for a member that knows the findings by their words too: its rows are those of the common
             space (`Model.encode_image`), and `fit` is given the zero-shot head in it. `()` for one that works on the
-            features of the towers and takes no notice of anchors.
+            features of the towers and takes no notice of anchors. With `"concepts"` besides, the anchors bring the
+            descriptions of the pack.
     """
 
     NEEDS: ClassVar[tuple[str, ...]]

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import nearest
+from tapetum.learn.fitting.concepts import Described, described
 
 if TYPE_CHECKING:
     from tapetum.learn.model import Model
@@ -26,6 +27,7 @@ class Anchors:
 
     Attributes:
         weight: prompt vector of each finding × the scale of its logits, column by column. bias: per finding.
+        described: sentences of what is seen, for adapters that need `concepts`; None where there is no pack.
 
     Example:
         >>> Anchors(np.eye(2), np.array([0.0, 1.0])).logits(np.array([[3.0, 4.0]]))
@@ -34,6 +36,7 @@ class Anchors:
 
     weight: Float[np.ndarray, "d k"]
     bias: Float[np.ndarray, "k"]
+    described: Described | None = None
 
     def logits(self, rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
         """Zero-shot scores of rows, float64."""
@@ -46,7 +49,12 @@ class Anchors:
 
 
 def anchors_of(
-    model: Model, findings: Sequence[str], rows: Float[np.ndarray, "n e"] | None = None, *, prompt_set: str = ""
+    model: Model,
+    findings: Sequence[str],
+    rows: Float[np.ndarray, "n e"] | None = None,
+    *,
+    prompt_set: str = "",
+    concepts: bool = False,
 ) -> Anchors:
     """The prompts of findings as a linear head in the common space.
 
@@ -57,6 +65,7 @@ def anchors_of(
             and standard deviation 2 over those images, so that no aligner's temperature decides how far an adapter
             trusts the words; without (or with one image only) the scale is the aligner's and the bias 0.
         prompt_set: `name`, `grades` or `descriptions`; the model's own if empty.
+        concepts: encode the pack's descriptions, too.
 
     Raises:
         UsageError: the model has no aligner, or its pack does not know a finding; the message names the nearest.
@@ -73,13 +82,14 @@ def anchors_of(
             "findings=… without it, or an adapter that needs no words: adapter=linear_probe",
         )
     unit = prompt_vectors(model, findings, pack, prompt_set or model.prompt_set).T.astype(np.float64)
+    said = described(model, findings) if concepts else None
     if rows is not None and len(rows) > 1:
         cosine = np.asarray(rows, dtype=np.float64) @ unit
         deviation = cosine.std(0)
         scale = SPREAD / np.where(deviation > 1e-9, deviation, SPREAD)
-        return Anchors(unit * scale, -cosine.mean(0) * scale)
+        return Anchors(unit * scale, -cosine.mean(0) * scale, said)
     scale = float(np.exp(model.aligner.logit_log_scale.detach().numpy())) if model.aligner else 1.0
-    return Anchors(unit * scale, np.zeros(len(findings)))
+    return Anchors(unit * scale, np.zeros(len(findings)), said)
 
 
 def need_anchors(

@@ -23,9 +23,9 @@ def hsic(
 ) -> Float[Tensor, ""]:
     """Hilbert-Schmidt independence criterion between the rows and their domain: tr(KHLH) / (b - 1)².
 
-    K is a Gaussian kernel as wide as the median distance, L is 1 where two rows are of one domain, H takes out means. One
-    term for any number of domains, in which a rare one weighs little: the sum of its squared shares of the batch times
-    the squared distance (MMD) of each domain from all rows together.
+    K is a Gaussian kernel as wide as the median distance, L is 1 where two rows are of one domain, H takes out means.
+    One term for any number of domains, in which a rare one weighs little: over domains, the sum of the squared share of
+    the batch times the squared distance (MMD) from all rows together.
 
     Args:
         embedded: what the last layer reads.
