@@ -175,6 +175,9 @@ def test_the_page_loads_nothing_and_its_anchors_are_unique(done):
         assert f'href="#{name}"' in page
     assert set(re.findall(r'href="#([\w-]+)"', page)) <= set(anchors)
     assert page.count("<h1>") == 1
+    assert 'id="detection-failures"' in page
+    assert 'id="calibration-reliability"' in page
+    assert 'id="calibration-failures"' not in page, "pictures stand once"
     assert page.index("Read first") < page.index('id="summary"') < page.index('id="detection"')
     assert "Only the authors can answer" in (done[1] / "checklists" / "tripod_ai.md").read_text()
 
@@ -319,7 +322,7 @@ def test_without_a_mean_the_worst_finding_stands_there():
 
 
 def test_warnings_come_once_and_the_loud_ones_first():
-    notes = ("truth: labels", "3 of 9 test images left out: alike", "SUSPICIOUS border strips tell it")
+    notes = ("truth: labels", "3 of 9 test images left out: they look like others", "SUSPICIOUS border strips tell it")
     whole = Whole("d", "", False, (outcome(notes=notes), outcome(notes=notes)), ("2 groups cross splits",))
     assert [words for _, words in whole.warnings] == [notes[2], "2 groups cross splits", notes[1]]
     assert [where for where, _ in whole.warnings] == ["Detection", "audit", "Detection"]

@@ -24,6 +24,7 @@ SHOWN = 3  # tables of a section; more are folded
 WARNINGS = 12  # shown; the others behind a line
 _SECTION = re.compile(r'<section id="(\w+)"><h2>(.*?)</h2>\n(.*?)\n</section>', re.S)
 _ONCE = ("glossary",)  # sections that stand once for all parts
+_PICTURES, _PICTURED = ("heat", "search", "failures"), ("detection", "words")  # pictures, and the parts that show them
 _FOLDED = ("done", "notes")
 
 
@@ -101,11 +102,12 @@ def _part(one: Outcome) -> str:
     if one.folder is None:
         return ""
     page = (one.folder / "report.html").read_text(encoding="utf-8")
-    inside = [paragraph(one.planned.part.question, "soft")]
+    own = f"{text(one.planned.part.question)} On a page of its own: <code>{text(one.planned.name)}/report.html</code>."
+    inside = [f'<p class="soft">{own}</p>']
     if one.warnings:
         inside.append(f'<ul class="warn">{"".join(f"<li>{text(words)}</li>" for words in one.warnings)}</ul>')
     for anchor, title, words in _SECTION.findall(page.partition("<main>")[2].rpartition("</main>")[0]):
-        if anchor in _ONCE:
+        if anchor in _ONCE or (anchor in _PICTURES and one.planned.part.name not in _PICTURED):
             continue
         lower = _folded(re.sub(r"<(/?)h3>", r"<\1h4>", words))
         if anchor in _FOLDED:

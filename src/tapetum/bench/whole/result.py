@@ -22,7 +22,8 @@ MAIN = 3
 CONTROL = "negative control"
 _SHOUTED = re.compile(r"[A-Z]{4,}")
 _LEFT = re.compile(
-    r"left out|cannot be checked|not known here|different settings|taken for different people|DOES NOT HOLD"
+    r"left out(: they look|, no |, one )|cannot be checked|not known here|different settings|taken for different people"
+    r"|DOES NOT HOLD"
 )
 
 
