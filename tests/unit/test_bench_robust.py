@@ -13,7 +13,16 @@ from tapetum.bench import BenchConfig, run_bench
 from tapetum.bench import robustness as robustness_module
 from tapetum.bench.label_noise import AS_GIVEN
 from tapetum.bench.measures import Context
-from tapetum.bench.robustness import Features, Version, in_order, kappas, plant, run_version, trusted_records
+from tapetum.bench.robustness import (
+    Features,
+    Version,
+    in_order,
+    kappas,
+    lost_classes,
+    plant,
+    run_version,
+    trusted_records,
+)
 from tapetum.bench.tailed import Rows, Runs
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
@@ -106,6 +115,7 @@ def test_whom_a_method_trusted_by_hand(features):
     assert of["tail", "trusted_recall_score"] == of["rare", "trusted_recall_score"]
     assert of["common", "trusted_precision_score"] == 1.0
     assert of["common", "trusted_recall_score"] == pytest.approx(0.5)
+    assert lost_classes(found) == ["m on made up learned little from right labels of other (0 %)"]
     assert math.isnan(of["other", "trusted_precision_score"])  # nothing of it was trusted
     assert of["other", "trusted_recall_score"] == 0
     assert of["macro", "trusted_precision_score"] == pytest.approx((4 + 28.5) / (5 + 28.5))

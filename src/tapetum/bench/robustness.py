@@ -28,6 +28,7 @@ from tapetum.score.planted import Planted
 from tapetum.score.stats.bounds import drawn_difference, drawn_interval
 from tapetum.score.stats.draws import cluster_weights
 
+LOST = 0.25  # share of a class's right labels below which it is named as lost
 TRUSTED = ("trusted_precision_score", "trusted_recall_score")
 
 
@@ -224,6 +225,20 @@ def trusted_records(within: Context, features: Features, version: Version) -> li
                 record = within.record(f"{method} on {version.name}", SUPERVISED, name, metric, interval, column)
                 found.append(dataclasses.replace(record, seeds=version.runs.seeds))
     return found
+
+
+def lost_classes(records: Sequence[Record]) -> list[str]:
+    """Methods that dropped most right labels of a class, one line each.
+
+    Args:
+        records: of `trusted_records`.
+    """
+    groups = (MACRO, *GROUPS)
+    found: dict[str, list[str]] = {}
+    for r in records:
+        if r.metric == "trusted_recall_score" and r.finding not in groups and r.interval.estimate < LOST:
+            found.setdefault(r.row, []).append(f"{r.finding} ({100 * r.interval.estimate:.0f} %)")
+    return [f"{row} learned little from right labels of {', '.join(lost)}" for row, lost in found.items()]
 
 
 def rate_records(within: Context, version: Version, whole: Int[np.ndarray, "n k"]) -> list[Record]:

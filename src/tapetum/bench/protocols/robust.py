@@ -14,6 +14,7 @@ from tapetum.bench.robustness import (
     Features,
     classes_method,
     in_order,
+    lost_classes,
     rate_records,
     run_version,
     runs_digest,
@@ -101,7 +102,8 @@ def robust(
         records += trusted_records(inside, features, version) if version.name != AS_GIVEN else []
         records += rate_records(inside, version, whole)
     notes += _notes(specs, pace, features, numbers)
-    return Results(tuple(records), (), tuple(notes), None, trial, columns=COLUMNS)
+    lost = tuple(lost_classes(records))
+    return Results(tuple(records), (), tuple(notes), None, trial, columns=COLUMNS, warnings=lost)
 
 
 def _checked(methods: Sequence[str], rates: Sequence[float], seeds: int) -> tuple[str, ...]:
