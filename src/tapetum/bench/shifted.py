@@ -83,7 +83,8 @@ class Learner:
         for columns, known, classes in questions:
             rows = learn[known]
             domains = np.unique(pooled.domains[rows], return_inverse=True)[1]
-            taught = Taught(view[rows], classes, int(classes.max()) + 1, pooled.patients[rows], domains)
+            count = pooled.labels.shape[1] if self.exclusive else 2
+            taught = Taught(view[rows], classes, count, pooled.patients[rows], domains)
             classifier = method.fit(taught, setting.pace, np.random.default_rng([self.seed, 2]))
             for part, asked in zip(found, wanted, strict=True):
                 if len(asked):

@@ -18,7 +18,7 @@ from tapetum.bench.shifted import Chosen, Learner, chosen_for, learnable
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import nearest
-from tapetum.core.types import Record
+from tapetum.core.types import Record, Split
 
 __all__ = ["shift"]
 
@@ -83,13 +83,11 @@ def shift(
     chosen, found = zip(*(chosen_for(pooled, where, methods, grid, rules, how) for where in cuts), strict=True)
     left_out += [note for notes_of in found for note in notes_of]
     notes += [*pooled.notes, *left_out, told(methods, grid), *_sizes(pooled, cuts), *_settings(pooled, cuts, chosen)]
-    records = tuple(_records(trial, pooled, cuts, chosen, tested))
+    records = tuple(_records(trial, pooled, cuts, chosen))
     return Results(records, (), tuple(notes), None, trial, columns=COLUMNS)
 
 
-def _records(
-    trial: Trial, pooled: Pooled, cuts: list[Cut], chosen: Sequence[list[Chosen]], tested: str
-) -> list[Record]:
+def _records(trial: Trial, pooled: Pooled, cuts: list[Cut], chosen: Sequence[list[Chosen]]) -> list[Record]:
     """Mean and worst domain first, then each."""
     within = _context(trial, pooled)
     everybody = np.concatenate([c.tested for c in cuts])
@@ -103,7 +101,7 @@ def _records(
         pooled, helds, dataclasses.replace(within, patients=tuple(pooled.patients[everybody]), data=names)
     )
     for held in helds:
-        found += domain_records(pooled, held, _of_domain(within, pooled, held.where, tested))
+        found += domain_records(pooled, held, _of_domain(within, pooled, held.where))
     return found
 
 
@@ -142,11 +140,14 @@ def _context(trial: Trial, pooled: Pooled) -> Context:
     )  # fmt: skip
 
 
-def _of_domain(within: Context, pooled: Pooled, where: Cut, tested: str) -> Context:
+def _of_domain(within: Context, pooled: Pooled, where: Cut) -> Context:
     archive = pooled.archives[where.target]
-    whole = {"test": archive.digest} | ({} if tested == "test" else {"split": "all but val"})
+    part = {} if set(pooled.splits[where.tested]) == {Split.TEST} else {"split": "all but val"}
     return dataclasses.replace(
-        within, patients=tuple(pooled.patients[where.tested]), data=archive.name, digests={**within.digests, **whole}
+        within,
+        patients=tuple(pooled.patients[where.tested]),
+        data=archive.name,
+        digests={**within.digests, "test": archive.digest, **part},
     )
 
 
