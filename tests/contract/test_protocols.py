@@ -21,6 +21,7 @@ QUICK = {
     "abstain": "abstain(gate='knn(k=3)')",
     "zero_shot": "zero_shot(shuffles=2, compare=())",
     "calibration": "calibration(calibrators=('platt', 'temperature'))",
+    "concepts": "concepts(adapter='concepts(penalty=0.1)', controls=1)",
     "noise": "noise(plant=('symmetric',), rates=(0.1,))",
     "robust": "robust(methods=('one_stage', 'co_teaching'), plant=('pair',), rates=(0.2,), seeds=2)",
     "few_shot": "few_shot(adapters=('prototypes',), shots=(2, 8), draws=2)",
@@ -30,7 +31,9 @@ QUICK = {
     "longtail": "longtail(methods=('one_stage', 'crt'), seeds=2)",
     "shift": "shift(by='laterality', methods=('vrex',), rates=(0.03,), strengths=(1.0,), decays=(0.1,), batch=16)",
 }
-SUPERVISION = {"report-supervised", "unseen finding", "supervised", "unsupervised", "negative control"}
+SUPERVISION = {
+    "report-supervised", "unseen finding", "supervised", "unsupervised", "negative control", "reports + labels",
+}  # fmt: skip
 CONFIG = BenchConfig(encoders=ENCODER, text_encoder=TEXT, text="report", prompt_set="name", threads=1, draws=40)
 each_protocol = pytest.mark.parametrize("name", PROTOCOLS.names())
 
