@@ -27,6 +27,7 @@ QUICK = {
     "few_shot": "few_shot(adapters=('prototypes',), shots=(2, 8), draws=2)",
     "ood": "ood(scores=('mahalanobis', 'energy', 'knn'), unseen='cataract')",
     "fairness": "fairness(exchanges=20)",
+    "corrupted": "corrupted(corruptions=('jpeg', 'cast'), severities=(0.5,))",
     "crossed": "crossed(methods=('one_stage', 'crt'), imbalances=(2.0,), rates=(0.05,), seeds=2)",
     "longtail": "longtail(methods=('one_stage', 'crt'), seeds=2)",
     "shift": "shift(by='laterality', methods=('vrex',), rates=(0.03,), strengths=(1.0,), decays=(0.1,), batch=16)",

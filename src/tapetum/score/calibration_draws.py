@@ -124,7 +124,7 @@ def measured_calibration(
         for measure, values_of in calibration_draws(values, outcome, weights[:, known]).items():
             found[measure][:, j] = values_of
     for measure in RECENTRED:
-        found[measure] = _recentred(found[measure], measure in SQUARED)
+        found[measure] = recentred(found[measure], measure in SQUARED)
     return Calibration({m: v[0] for m, v in found.items()}, {m: v[1:] for m, v in found.items()}, clusters)
 
 
@@ -146,7 +146,7 @@ def calibration_draws(
     with np.errstate(invalid="ignore", divide="ignore"):
         total = w.sum(axis=1)
         return {
-            "expected_calibration_error": np.abs(_sums(w, even, values - truth)).sum(axis=1) / total,
+            "expected_calibration_error": calibration_error_draws(values, truth, w),
             "debiased_calibration_error": _debiased(w, mass, values, truth),
             "brier_error": w @ (values - truth) ** 2 / total,
             "log_loss_error": w @ -np.log(np.maximum(chosen, LOWEST)) / total,
@@ -157,6 +157,16 @@ def calibration_draws(
             "brier_uncertainty": parts[2],
             "brier_within_bins": parts[3] - parts[4],
         }
+
+
+def calibration_error_draws(
+    values: Float64[np.ndarray, "n"], truth: Bool[np.ndarray, "n"], weights: Real[np.ndarray, "b n"]
+) -> Float64[np.ndarray, "b"]:
+    """Expected calibration error of one column in every draw, in bins of equal width; not moved by its bias."""
+    w = weights.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart = np.abs(_sums(w, bin_of(values, BINS, "width"), values - truth)).sum(axis=1)
+        return apart / w.sum(axis=1)
 
 
 def _sums(
@@ -176,8 +186,13 @@ def _debiased(
     return terms.sum(axis=1) / np.where(several, images, 0.0).sum(axis=1)
 
 
-def _recentred(found: Float64[np.ndarray, "b k"], root: bool) -> Float64[np.ndarray, "b k"]:
-    """Draws (all rows but the first, which is the estimate) moved so that their mean is the estimate."""
+def recentred(found: Float64[np.ndarray, "b k"], root: bool = False) -> Float64[np.ndarray, "b k"]:
+    """Draws (all rows but the first, which is the estimate) moved so that their mean is the estimate, and kept above 0.
+
+    Args:
+        found: the estimate, then its draws.
+        root: take the root at the end.
+    """
     known = ~np.isnan(found[1:])
     mean = np.where(known, found[1:], 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     moved = np.maximum(np.concatenate([found[:1], found[1:] - mean + found[0]]), 0.0)

@@ -7,24 +7,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tapetum.bench.adapting import taught_findings
 from tapetum.bench.groups import groups_of
 from tapetum.bench.measures import Context
 from tapetum.bench.results import Results
 from tapetum.bench.rows import context, records_of, score, truth_note
 from tapetum.bench.shortcuts import Told, learned_traces, of_probe, probe_records, probes_of, told_by, warnings_of
 from tapetum.bench.subgrouped import attribute_records, compare_groups, compared_records, gap_notes
+from tapetum.bench.subject import SELECTION, subject_of
 from tapetum.bench.trial import Scored, Trial
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.core.types import ImageRecord, Record, Split
-from tapetum.learn import AdaptConfig, adapt
 from tapetum.learn.pretrain import targets
 from tapetum.score.subgroups import Resampling
 
 __all__ = ["fairness"]
 
-SELECTION = "hyper-parameters: inner patient folds of train; calibration and threshold, one for all groups: val"
 SHOWN = 12  # gaps told in notes
 
 
@@ -87,23 +85,11 @@ def fairness(
 
 def _subject(trial: Trial, adapter: str) -> tuple[Scored, Context, list[str]]:
     """The model under test with its scores: the checkpoint that was given, or an adapter fitted now."""
-    config, notes = trial.config, list[str]()
-    if trial.model is not None and (trial.model.adapter is not None or trial.model.aligner is not None):
-        model, findings = trial.model, trial.findings
-        row = model.adapter_spec if model.adapter is not None else str(model.config.get("task", "as it came"))
-        supervision = "published space" if model.space else "report-supervised"
-        supervision = "supervised" if model.adapter is not None else supervision
-    else:
-        findings, notes = taught_findings(trial)
-        settings = AdaptConfig(
-            adapter, config.encoders, findings, 0, config.sensitivity, config.calibrator, config.seed, config.threads,
-            cross_fit=False,  # a threshold for groups is chosen on scores of the model that is tested
-        )  # fmt: skip
-        model = adapt(trial.archive, settings, model=trial.model, embeddings=trial.embeddings)
-        row, supervision = adapter, "supervised"
+    subject = subject_of(trial, adapter)
+    model = subject.model
     within = context(trial, "fairness", SELECTION, model)
-    main = score(trial, model, row, supervision, findings)
-    return main, within, [truth_note(main), *notes]
+    main = score(trial, model, subject.row, subject.supervision, subject.findings)
+    return main, within, [truth_note(main), *subject.notes]
 
 
 def _shortcuts(
