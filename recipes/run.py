@@ -187,7 +187,7 @@ def existing(page: Path) -> dict[str, str]:
 
 
 def estimates(text: str) -> list[tuple[str, float]]:
-    """The first estimate of every line that has one: `macro`, `OOD`, recall, a comparison, a method, a Markdown table."""
+    """The first estimate of a line that has one: macro, OOD, recall, a comparison, a method, a Markdown table."""
     compared = r"\S+ +(?:report-supervised|(?:reports \+ )?(?:all labels|\d+ shots?))"
     names = rf"macro|OOD|AUROC ↑|text → image|image → text|\| [\w.]+ \||{compared}|\w+\([^\n]*?\)(?=  )"
     found = re.findall(rf"^\s*({names})[^\n]*?(\d\.\d{{3}}) \[", text, flags=re.M)
