@@ -24,7 +24,7 @@ from tapetum.phantom import EyeSpec, render_eye
 from tapetum.score.stats.bounds import drawn_difference, drawn_interval
 from tapetum.score.stats.intervals import macro_draws
 
-SEED, SIZE = 0, 96
+SEED, SIZE = 1, 96  # seed 0 was looked at while this was made
 SIGN, SEVERITY = "microaneurysm", (0.05, 0.2)
 LEARNED, JUDGED, TESTED = 200, 80, 400  # eyes of each domain
 DRAWS = 1000
@@ -65,6 +65,12 @@ def cameras(domain: int, label: int, rng: np.random.Generator) -> tuple[str, str
     return ("cam_a", "cam_b", "cam_c")[domain], "none"
 
 
+def merged(domain: int, label: int, rng: np.random.Generator) -> tuple[str, str]:
+    """A camera each where it is learned; both of them in the clinic that is tested."""
+    del label
+    return ("cam_a", "cam_b")[domain if domain < 2 else int(rng.random() < 0.5)], "none"
+
+
 def marked(domain: int, label: int, rng: np.random.Generator) -> tuple[str, str]:
     """A tint that agrees with the finding in 95 % and 80 % of the eyes learned on, and in 10 % of those tested."""
     agrees = rng.random() < (0.95, 0.80, 0.10)[domain]
@@ -75,8 +81,8 @@ WORLDS = (
     World("no shift (negative control)", "Three domains in name only: one camera, half of the eyes with the sign.",
           (0.5, 0.5, 0.5), plain),
     World("cameras", "Three cameras, half of the eyes with the sign in each.", (0.5, 0.5, 0.5), cameras),
-    World("cameras that tell the class", "Three cameras; 85 % of one's eyes have the sign, 15 % of the next's, half "
-          "of those tested: which camera it was tells the class where it was learned.", (0.85, 0.15, 0.5), cameras),
+    World("cameras that tell the class", "Two cameras; 85 % of one's eyes have the sign, 15 % of the other's. The "
+          "clinic that is tested has both, and half of the eyes of each have the sign.", (0.85, 0.15, 0.5), merged),
     World("a marker that turns", "One camera; a tint agrees with the sign in 95 % and 80 % of the eyes learned on, and "
           "in 10 % of those tested.", (0.5, 0.5, 0.5), marked),
 )  # fmt: skip
