@@ -7,13 +7,13 @@ import dataclasses
 from tapetum.bench.results import Results
 from tapetum.bench.rows import context
 from tapetum.bench.tail_methods import FINDINGS, STANDARD
-from tapetum.bench.tailed import Tail, measure, rows_of, run_methods, tail_records
+from tapetum.bench.tailed import Measured, Rows, Tail, measure, rows_of, run_methods, tail_records
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.learn.classifying.pictures import Pictures
 from tapetum.learn.classifying.plan import Pace
-from tapetum.score.imbalance import GROUPS
+from tapetum.score.imbalance import GROUPS, frequency_groups
 
 __all__ = ["longtail"]
 
@@ -78,22 +78,28 @@ def longtail(
     if seeds < 1 or mode not in MODES:
         raise UsageError(f"seeds={seeds}, mode={mode!r}", f"one seed or more, {' or '.join(MODES)}")
     train, test, notes = rows_of(trial, together=together)
+    frequency_groups(train.counts, cut)  # a wrong cut is refused before anything is learned
     pace = Pace(epochs, batch, learning_rate, weight_decay)
     numbers = tuple(trial.config.seed + i for i in range(seeds))
     runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest), _pictures(trial, mode, together))
     within = dataclasses.replace(context(trial, "longtail", SELECTION, None), patients=test.embeddings.patient_ids)
     found = measure(runs, test, cut, within)
-    records = tail_records(within, found, test)
+    columns, by = (COLUMNS_FINDINGS, "auroc_score") if together else (COLUMNS, "recall_score")
+    told = (*notes, *_notes(found, test, pace))
+    return Results(tuple(tail_records(within, found, test)), (), told, None, trial, columns=columns, by_finding=by)
+
+
+def _notes(found: Measured, test: Rows, pace: Pace) -> list[str]:
+    runs, notes = found.runs, list[str]()
     for g, name in enumerate(GROUPS):
         of = [f"{c} {runs.counts[i]:.0f}" for i, c in enumerate(test.classes) if found.groups[i] == g]
         notes.append(f"{name}, training images: {', '.join(of) or 'no class'}")
-    notes += [
-        f"differences are to {specs[0]}, paired; p after Holm over {len(specs) - 1} methods",
+    return [
+        *notes,
+        f"differences are to {runs.methods[0]}, paired; p after Holm over {len(runs.methods) - 1} methods",
         f"every method: {pace.epochs} epochs a stage, batch {pace.batch}, learning rate {pace.learning_rate:g}, "
-        f"weight decay {pace.weight_decay:g}; {SELECTION}; seeds {', '.join(map(str, numbers))}",
+        f"weight decay {pace.weight_decay:g}; {SELECTION}; seeds {', '.join(map(str, runs.seeds))}",
     ]
-    columns, by = (COLUMNS_FINDINGS, "auroc_score") if together else (COLUMNS, "recall_score")
-    return Results(tuple(records), (), tuple(notes), None, trial, columns=columns, by_finding=by)
 
 
 def _pictures(trial: Trial, mode: str, together: bool) -> tuple[Pictures, Pictures] | None:
