@@ -39,8 +39,7 @@ class DivideMix:
 
     Source: Li, Socher and Hoi, ICLR 2020, arXiv 2002.07394, algorithm 1; MixMatch: Berthelot et al., NeurIPS 2019.
     Differs: views of frozen features are made by dropout and noise; the share of a batch that fits is what the split
-    gives; the weight of the unlabelled is not ramped up; `even` is 1 there; a monotone mixture
-    (`score/noise/loss_mixture`); AdamW.
+    gives; the weight of the unlabelled is not ramped up; a monotone mixture (`score/noise/loss_mixture`); AdamW.
     """
 
     NEEDS: ClassVar[tuple[str, ...]] = ("classes",)
@@ -49,7 +48,7 @@ class DivideMix:
     unlabelled: float = 1.0
     temperature: float = 0.5
     alpha: float = 4.0
-    even: float = 0.0
+    even: float = 1.0
     dropped: float = 0.3
     noise: float = 0.1
 
