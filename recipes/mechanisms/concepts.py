@@ -147,8 +147,8 @@ def main(seeds: tuple[int, ...]) -> None:
     lines = [
         "### Concept bottlenecks and disentangling losses under a shortcut", "",
         f"PHANTOM. {len(seeds)} times three clinics of {PATIENTS} patients. A bright corner comes with {MARKED} in 19 "
-        f"of 20 images of the clinic that is learned on. AUROC of {MARKED}, clinic by clinic; `{ENCODER}`. The losses are "
-        "told which images have the corner, the bottlenecks are not.", "",
+        f"of 20 images of the clinic that is learned on. AUROC of {MARKED}, clinic by clinic; `{ENCODER}`. The losses "
+        "are told which images have the corner, the bottlenecks are not.", "",
         f"| learned by | {SAME} | {TURNED} | {NEVER} |", "|---|---|---|---|",
     ]  # fmt: skip
     for name in found[0]:
