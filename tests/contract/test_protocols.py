@@ -22,6 +22,7 @@ QUICK = {
     "zero_shot": "zero_shot(shuffles=2, compare=())",
     "calibration": "calibration(calibrators=('platt', 'temperature'))",
     "concepts": "concepts(adapter='concepts(penalty=0.1)', controls=1)",
+    "masked": "masked(region='centre', steps=(0.5,))",
     "noise": "noise(plant=('symmetric',), rates=(0.1,))",
     "robust": "robust(methods=('one_stage', 'co_teaching'), plant=('pair',), rates=(0.2,), seeds=2)",
     "few_shot": "few_shot(adapters=('prototypes',), shots=(2, 8), draws=2)",

@@ -117,7 +117,7 @@ class Told:
         """One sentence for the head of a table."""
         share = "" if math.isnan(self.share) else f", {min(self.share, 1):.0%} of what these tell above chance"
         return (
-            f"{self.finding}: {TELLS[self.kind]} it at AUROC {self.interval}, the image features at "
+            f"{self.finding}: {TELLS.get(self.kind, self.kind)} it at AUROC {self.interval}, the image features at "
             f"{self.features:.3f}{share}. A model can learn this instead of the disease"
         )
 

@@ -9,6 +9,7 @@ from tapetum.core.types import Record
 
 MACRO = "macro"
 WIDE = 5  # columns in a block
+UNBOUNDED = ("_rate", "_share", "relative_")  # measures without an interval
 SHORT = {
     "balanced_accuracy_score": "balanced accuracy ↑", "balanced_accuracy_difference": "− first",
     "balanced_accuracy_difference (p)": "p (Holm)", "auroc_score": "AUROC ↑", "worst_recall_score": "worst class ↑",
@@ -22,7 +23,7 @@ SHORT = {
     "debiased_calibration_error": "debiased ↓", "brier_error": "Brier ↓", "log_loss_error": "log loss ↓",
     "expected_calibration_difference": "ECE − as it is", "brier_difference": "Brier − as it is",
     "sensitivity_difference": "sensitivity − first", "specificity_difference": "specificity − first",
-    "balanced_error": "balanced error ↓", "relative_balanced_error": "÷ baseline's ↓",
+    "balanced_error": "balanced error ↓", "relative_balanced_error": "÷ baseline's ↓", "kept_share": "kept above 0.5",
     "relative_increase_error": "increase ÷ baseline's ↓",
     "calibration_slope": "slope (1)", "calibration_intercept": "intercept (0)",
     "quadratic_kappa_score": "quadratic κ ↑", "quadratic_kappa_difference": "κ − first",
@@ -76,7 +77,7 @@ def _cell(record: Record | None) -> str:
     if record.metric.endswith("_difference") and not math.isnan(record.interval.estimate):
         x = record.interval
         return f"{x.estimate:+.3f} [{x.low:+.3f}, {x.high:+.3f}]"
-    if "_rate" in record.metric and math.isnan(record.interval.low):
+    if any(word in record.metric for word in UNBOUNDED) and math.isnan(record.interval.low):
         return _number(record.interval.estimate)
     return str(record.interval)
 

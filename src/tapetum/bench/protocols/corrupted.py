@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tapetum.bench.changed import Change, as_it_is, embed_changed, embedder_of, rng_of, side_of
+from tapetum.bench.changed import Change, as_it_is, embed_changed, embedder_of, rng_of
 from tapetum.bench.corrupting import clean_records, corrupted_records, measure, relative_records
 from tapetum.bench.results import Results
 from tapetum.bench.rows import records_of, truth_note
-from tapetum.bench.subject import asked_of, some_of, subject_of
+from tapetum.bench.subject import Asked, asked_of, some_of, subject_of
 from tapetum.bench.suites import CORRUPTIONS, suite_of
-from tapetum.bench.trial import Trial
+from tapetum.bench.trial import Scored, Trial
 from tapetum.core.errors import UsageError
 from tapetum.core.types import UNKNOWN
 
@@ -68,32 +69,34 @@ def corrupted(
     suite, names = suite_of(kind, corruptions)
     subject = subject_of(trial, adapter)
     asked = asked_of(trial, "corrupted", subject, records)
-    changes: list[Change] = [as_it_is]
-    changes += [_change(name, severity, trial.config.seed) for name in names for severity in levels]
-    embedder = embedder_of(trial, subject.model)
-    features = embed_changed(trial.test_archive, records, embedder, changes, trial.progress)
-    clean = asked.scored(features[0], subject.row)
-    spoilt = {
-        name: [asked.scored(one, name) for one in features[1 + i * len(levels) : 1 + (i + 1) * len(levels)]]
-        for i, name in enumerate(names)
-    }
+    clean, spoilt = _asked(trial, asked, names, levels)
     within = asked.within
     measured = measure(clean, spoilt, within)
     found = [*records_of(within, clean), *clean_records(within, clean, measured)]
     found += corrupted_records(within, clean, measured, levels)
     if baseline:
         found += relative_records(within, found, clean.labels, Path(baseline))
+    unknown = " (the modality is unknown)" if kind == UNKNOWN and not corruptions else ""
     notes = [
-        truth_note(clean), *subject.notes,
-        f"{len(records)} of {len(trial.test_records)} test images, whole patients; shorter side {side_of(embedder)} "
-        "pixels or what there is",
-        f"suite: {suite}{' (the modality is unknown)' if kind == UNKNOWN and not corruptions else ''}; severities "
-        f"{', '.join(f'{s:g}' for s in levels)}; rows are means over them, differences are to {subject.row}, paired",
+        truth_note(clean), *subject.notes, f"{len(records)} of {len(trial.test_records)} test images, whole patients",
+        f"suite: {suite}{unknown}; severities {', '.join(f'{s:g}' for s in levels)}; rows are means over them, "
+        f"differences are to {subject.row}, paired",
     ]  # fmt: skip
-    at = tuple(f"auroc_at_{severity:g}_score" for severity in levels)
-    return Results(
-        tuple(found), (clean,), tuple(notes), None, trial, columns=(*COLUMNS, *at), by_finding="auroc_score"
-    )  # fmt: skip
+    columns = (*COLUMNS, *(f"auroc_at_{severity:g}_score" for severity in levels))
+    return Results(tuple(found), (clean,), tuple(notes), None, trial, columns=columns, by_finding="auroc_score")
+
+
+def _asked(
+    trial: Trial, asked: Asked, names: Sequence[str], levels: Sequence[float]
+) -> tuple[Scored, dict[str, list[Scored]]]:
+    """Scores on the clean images, and of each corruption at every severity."""
+    changes: list[Change] = [as_it_is]
+    changes += [_change(name, severity, trial.config.seed) for name in names for severity in levels]
+    embedder = embedder_of(trial, asked.subject.model)
+    features = embed_changed(trial.test_archive, asked.records, embedder, changes, trial.progress)
+    each = [features[i : i + len(levels)] for i in range(1, len(features), len(levels))]
+    spoilt = {name: [asked.scored(one, name) for one in part] for name, part in zip(names, each, strict=True)}
+    return asked.scored(features[0], asked.subject.row), spoilt
 
 
 def _change(name: str, severity: float, seed: int) -> Change:
