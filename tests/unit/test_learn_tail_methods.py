@@ -271,3 +271,17 @@ def test_late_parts_take_their_place_at_the_share_told():
     plan = Plan(loss="ldam", late_loss="ldam(beta=0.9999)", sampler="", late_sampler="class_balanced", late=0.8)
     assert [plan.loss_at(e / 10) for e in (0, 7, 8, 9)] == ["ldam", "ldam", "ldam(beta=0.9999)", "ldam(beta=0.9999)"]
     assert [plan.sampler_at(e / 10) for e in (7, 8)] == ["", "class_balanced"]
+
+
+def test_offsets_with_a_pace_of_their_own_learn_the_prior():
+    """Features that say nothing: only the offset can, and at the pace of the weights it is still on its way."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat([0, 1], [950, 50]))
+    taught = Taught(rng.normal(size=(1000, 3)).astype(np.float32), labels, 2, np.arange(1000))
+    share = {}
+    for rate in (1.0, 30.0):
+        network = learned("one_stage", taught, Pace(10, 100, 1e-3, 0.1, rate))
+        logits = network(np.zeros((1, 3)))[0]
+        share[rate] = 1 / (1 + np.exp(logits[0] - logits[1]))
+    assert share[1.0] > 0.4
+    assert share[30.0] == pytest.approx(0.05, abs=0.02)

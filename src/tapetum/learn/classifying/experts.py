@@ -95,4 +95,13 @@ def train_network(
         DataError: the loss became not finite.
     """
     whole = nn.ModuleList([network.head, *([network.tower] if network.tower is not None else [])])
-    run_stage(whole, losses, taught, pace.settings(), rng, paces(network, list(whole.parameters())), None, name)
+    run_stage(
+        whole,
+        losses,
+        taught,
+        pace.settings(),
+        rng,
+        paces(network, list(whole.parameters()), pace.offset_rate),
+        None,
+        name,
+    )

@@ -18,12 +18,15 @@ class Pace:
 
     Args:
         epochs: passes over the training rows. batch: rows per step. learning_rate: peak. weight_decay: of matrices.
+        offset_rate: multiplies the learning rate of what is added to units and logits. Features are standardised, so
+            that offsets alone can say how common a class is: they have farther to go than weights.
     """
 
     epochs: int = 30
     batch: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.1
+    offset_rate: float = 1.0
 
     def settings(self, ema: float = 0.0) -> LoopSettings:
         """For the loop: no early stopping, the last epoch stays."""

@@ -88,7 +88,16 @@ def train(
     for parameter in whole.parameters():
         parameter.requires_grad_(any(parameter is p for p in free))
     stage = _Stage(taught, plan, pace, whole, np.random.default_rng(int(rng.integers(2**62))), weights, reweigh)
-    run_stage(whole, stage.losses, taught, pace.settings(plan.ema), rng, paces(network, free), stage.order, plan.loss)
+    run_stage(
+        whole,
+        stage.losses,
+        taught,
+        pace.settings(plan.ema),
+        rng,
+        paces(network, free, pace.offset_rate),
+        stage.order,
+        plan.loss,
+    )
     return network
 
 
@@ -145,15 +154,16 @@ def run_stage(
     whole.eval()
 
 
-def paces(network: Network, free: list[nn.Parameter]) -> list[ParameterGroup]:
-    """Those parameters of a network that learn; of a tower at a tenth of the pace."""
+def paces(network: Network, free: list[nn.Parameter], offset_rate: float = 1.0) -> list[ParameterGroup]:
+    """Those parameters of a network that learn; of a tower at a tenth of the pace, offsets at one of their own."""
     tower = {id(p) for p in network.tower.parameters()} if network.tower else set[int]()
     own = [p for p in free if id(p) not in tower]
-    return [
-        ParameterGroup(part, rate)
-        for part, rate in ((own, 1.0), ([p for p in free if id(p) in tower], TOWER_PACE))
-        if part
-    ]
+    parts = (
+        ([p for p in own if p.ndim > 1], 1.0),
+        ([p for p in own if p.ndim <= 1], offset_rate),
+        ([p for p in free if id(p) in tower], TOWER_PACE),
+    )
+    return [ParameterGroup(part, rate) for part, rate in parts if part]
 
 
 class _Stage:
