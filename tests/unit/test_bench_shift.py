@@ -228,3 +228,19 @@ def test_own_standardisation_takes_a_camera_that_scales_a_column_away():
     view = Learner(0, False, 0).view(given, where.learn, where.tested)
     assert np.allclose(view[where.tested].mean(0), 0, atol=0.2)
     assert np.allclose(view[where.tested].std(0), view[where.learn].std(0), rtol=0.2)
+
+
+def test_a_picture_that_looks_like_one_of_another_archive_is_not_tested(two):
+    """Copies across archives are searched once; the crossing ones are left out of the tested rows."""
+    near, far = two
+    rows = pooled_of(
+        trial_of(near, dataclasses.replace(CONFIG, copies="leave_out")), (str(far.path),), "", ("cataract",)
+    )
+    where = cut(dataclasses.replace(rows, crossing={}, copies="keep"), 1, [0], "test")
+    first = rows.images[where.tested[0]]
+    crossing = {(near.digest, far.digest): frozenset({first})}
+    again = cut(dataclasses.replace(rows, crossing=crossing), 1, [0], "test")
+    assert first not in {rows.images[i] for i in again.tested}
+    assert len(again.tested) == len(where.tested) - 1
+    with pytest.raises(LeakageError):
+        cut(dataclasses.replace(rows, crossing=crossing, copies="refuse"), 1, [0], "test")

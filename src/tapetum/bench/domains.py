@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
@@ -32,7 +32,7 @@ class Pooled:
         names: of the domains. copies: what becomes of tested images that look like learned ones, see `BenchConfig`.
         features: as the towers give them. labels: 1, 0, NaN unknown; every row has one that is known.
         patients: unique across archives. domains: number of each row's. splits: values of `Split`. images: their ids.
-        archives: of each domain.
+        archives: of each domain. crossing: digests of two → images of the second that look like one of the first.
         reads: how often the most read of the test sets has been read. notes: what was left out or not checked.
         blocks: columns of each pooled output.
     """
@@ -50,6 +50,7 @@ class Pooled:
     reads: int
     notes: tuple[str, ...]
     blocks: dict[str, tuple[int, int]]
+    crossing: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict[tuple[str, str], frozenset[str]])
 
     def numbers(self, names: Sequence[str]) -> list[int]:
         """Numbers of domains by name, all if there are none.
@@ -121,7 +122,7 @@ def pooled_of(trial: Trial, domains: Sequence[str], by: str, findings: Sequence[
         np.concatenate([_people(p, several=len(archives) > 1) for p in parts]), numbers,
         np.array([r.split.value for p in parts for r in p.records], dtype=object),
         tuple(r.image_id for p in parts for r in p.records), _counted(trial, archives), tuple(notes),
-        dict(trial.embeddings.blocks),
+        dict(trial.embeddings.blocks), {} if trial.config.copies == "keep" else _crossing(archives),
     )  # fmt: skip
 
 
@@ -172,8 +173,10 @@ def _alike(
         here = np.isin(pooled.domains, [i for i, a in enumerate(pooled.archives) if a.digest == archive.digest])
         ids = [pooled.images[i] for i in np.flatnonzero(learned & here)]
         if ids:
-            alike = copies(archive, ids, pooled.archives[target]) & wanted
-            refuse_copies(pooled.copies, alike, len(wanted), ids, archive, pooled.archives[target])
+            tested = pooled.archives[target]
+            known = pooled.crossing.get((archive.digest, tested.digest))
+            alike = (copies(archive, ids, tested) if known is None else known) & wanted
+            refuse_copies(pooled.copies, alike, len(wanted), ids, archive, tested)
             found |= alike
     return np.array([image in found for image in pooled.images])
 
@@ -223,6 +226,16 @@ def _refused(archives: Sequence[Archive]) -> list[str]:
         if one.digest == other.digest:
             raise UsageError(f"{one.name} twice", "different archives")
         found += refuse_shared(one, other)
+    return found
+
+
+def _crossing(archives: Sequence[Archive]) -> dict[tuple[str, str], frozenset[str]]:
+    """Of every two archives, searched once: whom the search finds no pair of has none in the other direction either."""
+    found: dict[tuple[str, str], frozenset[str]] = {}
+    for one, other in itertools.combinations(archives, 2):
+        there = copies(one, [r.image_id for r in one.records], other)
+        back = copies(other, [r.image_id for r in other.records], one) if there else frozenset[str]()
+        found[one.digest, other.digest], found[other.digest, one.digest] = there, back
     return found
 
 
