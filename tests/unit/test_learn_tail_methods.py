@@ -280,7 +280,7 @@ def test_offsets_with_a_pace_of_their_own_learn_the_prior():
     taught = Taught(rng.normal(size=(1000, 3)).astype(np.float32), labels, 2, np.arange(1000))
     share = {}
     for rate in (1.0, 30.0):
-        network = learned("one_stage", taught, Pace(10, 100, 1e-3, 0.1, rate))
+        network = learned("one_stage", taught, Pace(30, 100, 1e-3, 0.1, rate))
         logits = network(np.zeros((1, 3)))[0]
         share[rate] = 1 / (1 + np.exp(logits[0] - logits[1]))
     assert share[1.0] > 0.4

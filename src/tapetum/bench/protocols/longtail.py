@@ -101,7 +101,8 @@ def _notes(found: Measured, test: Rows, pace: Pace) -> list[str]:
         *notes,
         f"differences are to {runs.methods[0]}, paired; p after Holm over {len(runs.methods) - 1} methods",
         f"every method: {pace.epochs} epochs a stage, batch {pace.batch}, learning rate {pace.learning_rate:g}, "
-        f"weight decay {pace.weight_decay:g}, offsets {pace.offset_rate:g} times as fast; {SELECTION}; seeds {', '.join(map(str, runs.seeds))}",
+        f"weight decay {pace.weight_decay:g}, offsets {pace.offset_rate:g} times as fast; "
+        f"{SELECTION}; seeds {', '.join(map(str, runs.seeds))}",
     ]
 
 
