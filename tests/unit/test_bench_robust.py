@@ -174,3 +174,17 @@ def test_tested_labels_stay_as_they_are_and_kappa_is_there_for_grades(tmp_path):
 def test_invalid_use_is_refused(spec, toy_archive):
     with pytest.raises(UsageError):
         run_bench(spec, toy_archive, CONFIG)
+
+
+def test_the_page_names_what_it_shows(toy_archive, tmp_path):
+    """The tile on top says macro AUROC, and is it, though balanced accuracy is the first record."""
+    results = run_bench("robust(methods=('one_stage',), plant=(), seeds=1, learning_rate=0.02)", toy_archive, CONFIG)
+    assert results.records[0].metric == "balanced_accuracy_score"
+    far = dataclasses.replace(
+        results.records[0], interval=dataclasses.replace(results.records[0].interval, estimate=0.123)
+    )
+    results = dataclasses.replace(results, records=(far, *results.records[1:]))
+    area = results.find("macro", "auroc_score").interval
+    page = results.html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"<b>{area.estimate:.3f}</b><span>macro AUROC" in page
+    assert "<b>0.123</b>" not in page

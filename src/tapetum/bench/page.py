@@ -162,7 +162,8 @@ def _tiles(results: Results, first: Record | None) -> str:
     tiles: list[tuple[str, str]] = []
     rows = dict.fromkeys((r.row, r.supervision) for r in results.records if r.metric == "auroc_score")
     for row, supervision in [k for k in rows if k[1] != "negative control"]:
-        macro = [r for r in results.records if (r.row, r.supervision, r.finding) == (row, supervision, MACRO)]
+        key = (row, supervision, MACRO, "auroc_score")
+        macro = [r for r in results.records if (r.row, r.supervision, r.finding, r.metric) == key]
         if macro and len(tiles) < 2 and all(supervision not in said for _, said in tiles):
             found = macro[0].interval
             bounds = f"[{found.low:.3f}, {found.high:.3f}]"
