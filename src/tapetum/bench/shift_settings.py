@@ -103,7 +103,7 @@ def settings_of(name: str, grid: Grid) -> tuple[Setting, ...]:
     decay = sorted(grid.decays)[len(grid.decays) // 2]
     found: list[Setting] = []
     for tried, rate in itertools.product(sorted(grid.strengths if own else grid.decays), sorted(grid.rates)):
-        spec = template.replace("{strength}", repr(tried * scale))
+        spec = template.replace("{strength}", repr(float(f"{tried * scale:.6g}")))
         pace = Pace(grid.epochs, grid.batch, rate, decay if own else tried)
         found.append(Setting(str(_checked(spec)), pace, plain != name))
     return tuple(found)

@@ -165,10 +165,14 @@ def _sizes(pooled: Pooled, cuts: list[Cut]) -> list[str]:
 
 
 def _settings(pooled: Pooled, cuts: list[Cut], chosen: Sequence[list[Chosen]]) -> list[str]:
-    """Which setting each rule chose."""
-    return [
-        f"{pooled.names[c.target]}, {row.method} by {row.rule}: {row.run.setting}"
-        for c, rows in zip(cuts, chosen, strict=True)
-        for row in rows
-        if row.rule
-    ]
+    """Which setting each rule chose, a line per domain and method."""
+    found: list[str] = []
+    for c, rows in zip(cuts, chosen, strict=True):
+        for method in dict.fromkeys(row.method for row in rows if row.rule):
+            by: dict[str, list[str]] = {}
+            for row in rows:
+                if row.method == method:
+                    by.setdefault(str(row.run.setting), []).append(row.rule)
+            told_by = "; ".join(f"{setting} by {', '.join(rules)}" for setting, rules in by.items())
+            found.append(f"{pooled.names[c.target]}, {method}: {told_by}")
+    return found
