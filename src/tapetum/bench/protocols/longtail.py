@@ -66,8 +66,7 @@ def longtail(
         batch: rows per step.
         learning_rate: peak.
         weight_decay: of matrices.
-        offset_rate: multiplies the learning rate of offsets, which alone can say how common a class is; with 1 they
-            are still on their way after 30 epochs, and cross-entropy looks better on rare classes than it is.
+        offset_rate: multiplies the learning rate of offsets, which alone can say how common a class is.
 
     Raises:
         UsageError: no seed, an unknown method or mode, or a cut that cannot be. DataError: images with several
@@ -87,8 +86,8 @@ def longtail(
     runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest), _pictures(trial, mode, together))
     within = dataclasses.replace(context(trial, "longtail", SELECTION, None), patients=test.embeddings.patient_ids)
     found = measure(runs, test, cut, within)
-    columns, by = (COLUMNS_FINDINGS, "auroc_score") if together else (COLUMNS, "recall_score")
     told = (*notes, *_notes(found, test, pace))
+    columns, by = (COLUMNS_FINDINGS, "auroc_score") if together else (COLUMNS, "recall_score")
     return Results(tuple(tail_records(within, found, test)), (), told, None, trial, columns=columns, by_finding=by)
 
 
