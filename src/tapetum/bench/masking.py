@@ -50,7 +50,7 @@ def grown(image: Image, region: str, share: float) -> Mask:
         across = (np.arange(columns) - found.x) / (RIM * found.radius_x)
         down = (np.arange(rows) - found.y) / (RIM * found.radius_y)
         return down[:, None] ** 2 + across[None, :] ** 2 <= share
-    across, down = (np.abs((np.arange(n) + 0.5) / n * 2 - 1) for n in (columns, rows))
+    across, down = (np.abs(2 * np.arange(n) + 1 - n) / n for n in (columns, rows))
     join = np.maximum if region == BORDER else np.hypot
     away = join(down[:, None], across[None, :])
     limit = np.quantile(away, share)

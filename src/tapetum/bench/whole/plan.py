@@ -95,6 +95,15 @@ PARTS = (
         main=("auroc_gap", "equal_opportunity_difference", "auroc_score @ border strips"),
     ),
     Part(
+        "masked", "Masked images", "Is the answer still told when what should matter is hidden?", "masked(images=100)",
+        main=("auroc_score", "kept_share @ hidden 1", "kept_share @ hidden 0.9"),
+    ),
+    Part(
+        "corrupted", "Corrupted images", "What does a blurred, dark or badly stored image cost?",
+        "corrupted(images=100, severities=(0.5,))",
+        main=("auroc_score", "auroc_difference @ mean of all", "balanced_error @ mean of all"),
+    ),
+    Part(
         "crossed", "Long tail × wrong labels × clinics", "What is left of each way of learning when all come together?",
         "crossed", WIDEST, one_class=True, takes=("exclusive", "ordinal"),
         main=("balanced_accuracy_score", "balanced_accuracy_difference", "worst_cell_score"),
