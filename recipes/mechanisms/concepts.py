@@ -2,8 +2,9 @@
 
 python recipes/mechanisms/concepts.py
 
-A bright corner comes with one finding in 19 of 20 training images. Tested where it still does, and in a clinic in which
-it means nothing. Sizes, `sparse` and the weights of the losses were chosen on seed 101; SEEDS were measured once.
+A tint comes with one finding in 9 of 10 training images. Tested where it still does, and in a clinic in which it means
+nothing. The finding and the kind of shortcut (one that the linear probe falls for), `sparse` and the weights of the
+losses were chosen on seed 101; SEEDS were measured once.
 """
 
 from __future__ import annotations
@@ -32,36 +33,35 @@ from tapetum.learn.fitting.standardise import Standardiser
 from tapetum.phantom import ClinicConfig, make_clinic
 from tapetum.score.metrics.auroc_score import auroc_score
 
-SEEDS, PATIENTS, SIZE, ENCODER = (1, 2), 120, 96, "efficientnet_lite(size=96)"
-MARKED, STRENGTH, CHANCE = "dot_blot_haemorrhage", 0.9, 1e-6  # above 0, or there would be no corner at all
-PROTOCOL = "concepts(controls=3)"
+SEEDS, PATIENTS, SIZE, ENCODER = (1, 2), 120, 64, "efficientnet_lite(size=96)"
+MARKED, KIND, STRENGTH, CHANCE = "diabetic_retinopathy", "cast", 0.8, 1e-6  # 0 would leave the tint out altogether
+PROTOCOL = "concepts(controls=2)"
 SPEC, PROBE = "concepts()", "linear_probe()"
-PACE = Pace(epochs=60, batch=64, learning_rate=3e-3, weight_decay=0.1)
+PACE = Pace(epochs=30, batch=64, learning_rate=3e-3, weight_decay=0.1)
 HEAD = "hidden(units=32)"
 LOSSES = {
     "hidden layer": "",
-    "hidden layer, hsic": "hsic(weight=30, within='class')",
-    "hidden layer, distance_correlation": "distance_correlation(weight=3, within='class')",
+    "hidden layer, hsic": "hsic(weight=10, within='class')",
+    "hidden layer, distance_correlation": "distance_correlation(weight=1, within='class')",
 }
-SAME, TURNED, NEVER = "corner as learned", "corner means nothing", "nothing planted"
+SAME, TURNED, NEVER = "tint as learned", "tint means nothing", "nothing planted"
 Scores = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Clinics:
-    """Learned with the corner; learned without; tested where the corner means nothing; and the corner of each image."""
+    """Learned with the tint; learned without; tested where the tint means nothing; and the tint of each image."""
 
     marked: Archive
     clean: Archive
     elsewhere: Archive
-    corner: Mapping[str, int]
+    tint: Mapping[str, int]
 
 
 def clinic(folder: Path, seed: int, shortcut: float) -> tuple[Archive, dict[str, int]]:
-    """One clinic, half of whose patients are learned on, and which images have the corner."""
-    make_clinic(
-        folder / "clinic", ClinicConfig(PATIENTS, size=SIZE, seed=seed, shortcut=shortcut, shortcut_finding=MARKED)
-    )
+    """One clinic, half of whose patients are learned on, and which images have the tint."""
+    planted = {"shortcut": shortcut, "shortcut_finding": MARKED, "shortcut_kind": KIND}
+    make_clinic(folder / "clinic", ClinicConfig(PATIENTS, size=SIZE, seed=seed, **planted))
     add_truth(folder / "clinic")
     settings = IngestConfig(
         name=f"phantom clinic {seed}", labels="truth", pack="fundus", table=LABELLED, fractions=(0.5, 0.1, 0.4)
@@ -114,14 +114,14 @@ def part(archive: Archive, split: Split | None) -> tuple[list[str], np.ndarray, 
 
 
 def disentangled(at: Clinics, seed: int) -> Scores:
-    """AUROC of the marked finding by a hidden layer, with and without a loss that forbids it to know the corner."""
+    """AUROC of the marked finding by a hidden layer, with and without a loss that forbids it to know the tint."""
     found: Scores = {}
     for archive, places in ((at.marked, (SAME, TURNED)), (at.clean, (NEVER,))):
         ids, features, labels = part(archive, Split.TRAIN)
         shape = Standardiser.fit(features, 0.5)
-        corner = np.array([at.corner[i] for i in ids])
+        tint = np.array([at.tint[i] for i in ids])
         wide = np.sqrt(features.shape[1])  # back to unit variance per column
-        taught = Taught(shape(features) * wide, labels.astype(np.int64), 2, np.asarray(ids), corner)
+        taught = Taught(shape(features) * wide, labels.astype(np.int64), 2, np.asarray(ids), tint)
         for name, loss in LOSSES.items():
             network = train(taught, Plan(head=HEAD, invariance=loss), PACE, np.random.default_rng(seed))
             for place in places:
@@ -143,12 +143,15 @@ def measured(seed: int) -> Scores:
 def main(seeds: tuple[int, ...]) -> None:
     """Measure and print the section."""
     start = time.process_time()
-    found = [measured(seed) for seed in seeds]
+    found: list[Scores] = []
+    for seed in seeds:
+        found.append(measured(seed))
+        print(seed, found[-1], file=sys.stderr, flush=True)
     lines = [
         "### Concept bottlenecks and disentangling losses under a shortcut", "",
-        f"PHANTOM. {len(seeds)} times three clinics of {PATIENTS} patients. A bright corner comes with {MARKED} in 19 "
-        f"of 20 images of the clinic that is learned on. AUROC of {MARKED}, clinic by clinic; `{ENCODER}`. The losses "
-        "are told which images have the corner, the bottlenecks are not.", "",
+        f"PHANTOM. {len(seeds)} times three clinics of {PATIENTS} patients. A tint comes with {MARKED} in 9 "
+        f"of 10 images of the clinic that is learned on. AUROC of {MARKED}, clinic by clinic; `{ENCODER}`. The losses "
+        "are told which images have the tint, the bottlenecks are not.", "",
         f"| learned by | {SAME} | {TURNED} | {NEVER} |", "|---|---|---|---|",
     ]  # fmt: skip
     for name in found[0]:
@@ -159,7 +162,7 @@ def main(seeds: tuple[int, ...]) -> None:
     for name in found[0]:
         if name != probe:
             apart = [f[name][TURNED] - f[probe][TURNED] for f in found]
-            lines += ["", f"{name} − {probe}, where the corner means nothing: {', '.join(f'{a:+.3f}' for a in apart)}."]
+            lines += ["", f"{name} − {probe}, where the tint means nothing: {', '.join(f'{a:+.3f}' for a in apart)}."]
     lines += ["", f"{time.process_time() - start:.0f} s of one core: `python recipes/mechanisms/concepts.py`."]
     print("\n".join(lines))
 
