@@ -36,6 +36,7 @@ def test_rows_and_what_they_are_compared_with(results):
         own, first = (results.find("macro", "auroc_score", r).interval.estimate for r in (row, rows[0][0]))
         assert apart == pytest.approx(own - first, abs=1e-9)
     assert not [r for r in results.records if r.metric == "auroc_difference" and r.row == rows[0][0]]
+    assert len({r.digests["model"] for r in results.records}) == len(rows)
 
 
 def test_sentences_are_named_with_their_weights(results):
@@ -47,9 +48,7 @@ def test_sentences_are_named_with_their_weights(results):
 def test_the_bottleneck_is_that_of_adapt_without_the_validation_patients(results, toy_archive, toy_model):
     config = AdaptConfig("concepts(penalty=0.1)", ENCODER, FINDINGS, threads=1, cross_fit=False)
     model = adapt(toy_archive, config, model=toy_model)
-    again = run_bench(
-        "fairness(exchanges=0)", toy_archive, dataclasses.replace(CONFIG, findings=FINDINGS), model=model
-    )
+    again = run_bench("fairness(exchanges=0)", toy_archive, dataclasses.replace(CONFIG, findings=FINDINGS), model=model)
     for finding in FINDINGS:
         both = [r.find(finding, "auroc_score", "concepts(penalty=0.1)") for r in (results, again)]
         assert both[0].interval.estimate == pytest.approx(both[1].interval.estimate)

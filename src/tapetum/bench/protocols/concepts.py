@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,11 +87,8 @@ def concepts(
     main = bed.fitted(adapter, bed.anchors)
     assert isinstance(main, Concepts)
     rows = [_Row(str(Spec.parse(adapter)), READ, main(bed.words_test)[None]), *bed.others(baseline, adapter, controls)]
-    within = dataclasses.replace(
-        context(trial, "concepts", SELECTION, model),
-        digests={**trial.digests(model), "model": _digest(model, adapter, bed)},
-    )
-    records, told = _records(within, rows, bed)
+    each = {row.name: _digest(model, f"{Spec.parse(adapter)} {row.name}", bed) for row in rows}
+    records, told = _records(context(trial, "concepts", SELECTION, model), rows, bed, each)
     return Results(
         tuple(records), (), (*told, *_sentences(main, known, shown), *notes, *alarm_notes("words", model)), None, trial,
         columns=COLUMNS, by_finding="auroc_score",
@@ -153,16 +150,17 @@ class _Bed:
             yield _Row(name, "negative control", np.stack(runs))
 
 
-def _records(within: Context, rows: Sequence[_Row], bed: _Bed) -> tuple[list[Record], list[str]]:
+def _records(
+    shared: Context, rows: Sequence[_Row], bed: _Bed, digests: Mapping[str, str]
+) -> tuple[list[Record], list[str]]:
     """Every row's AUROC, its difference to the first, and what the differences say."""
     found, told = list[Record](), list[str]()
     for row in rows:
+        within = dataclasses.replace(shared, digests={**shared.digests, "model": digests[row.name]})
         if len(row.runs) == 1:
             found += ranking_records(within, row.name, row.supervision, bed.findings, row.runs[0], bed.truth)
-        else:
-            macro = runs_auroc_interval(
-                row.runs, bed.truth, within.patients, rng=within.rng(), draws=within.draws
-            )  # fmt: skip
+        macro = runs_auroc_interval(row.runs, bed.truth, within.patients, rng=within.rng(), draws=within.draws)
+        if len(row.runs) > 1:
             found.append(within.record(row.name, row.supervision, MACRO, "auroc_score", macro, bed.truth))
         if row is rows[0]:
             continue
@@ -170,10 +168,9 @@ def _records(within: Context, rows: Sequence[_Row], bed: _Bed) -> tuple[list[Rec
         apart = paired_runs_difference(
             row.runs, first, bed.truth, within.patients, rng=within.rng(), draws=within.draws
         )
-        found.append(
-            within.record(row.name, row.supervision, MACRO, "auroc_difference", apart.interval, bed.truth)
-        )  # fmt: skip
-        told.append(_said(row, apart, len(bed.anchors.described.names) if bed.anchors.described else 0))
+        found.append(within.record(row.name, row.supervision, MACRO, "auroc_difference", apart.interval, bed.truth))
+        number = len(bed.anchors.described.names) if bed.anchors.described else 0
+        told.append(f"{_said(row, apart, number)}; its macro AUROC is {macro}")
     return found, told
 
 
@@ -196,9 +193,9 @@ def _sentences(main: Concepts, findings: Sequence[str], shown: int) -> Iterator[
         yield f"{finding}, {np.count_nonzero(weight)} sentences speak: {' | '.join(parts)}"
 
 
-def _digest(model: Model, spec: str, bed: _Bed) -> str:
-    """SHA-256 over the words, the adapter and the images it learned from."""
-    whole = hashlib.sha256(f"{Spec.parse(spec)}\0{model.digest}\0{','.join(bed.findings)}\n".encode())
+def _digest(model: Model, what: str, bed: _Bed) -> str:
+    """SHA-256 over the words, what was fitted and the images it learned from."""
+    whole = hashlib.sha256(f"{what}\0{model.digest}\0{','.join(bed.findings)}\n".encode())
     whole.update("\0".join(bed.learned).encode())
     return whole.hexdigest()
 
