@@ -55,9 +55,10 @@ def curve(found: dict[bool, list[Results]]) -> list[str]:
         cells = [", ".join(f"{r.find(MARKED, 'auroc_score', row).interval}" for r in found[p]) for p in (False, True)]
         lines.append(f"| {row} | {cells[0]} | {cells[1]} |")
     warned = [sum(any(w.startswith(f"{MARKED}:") for w in r.warnings) for r in found[p]) for p in (False, True)]
-    others = sum(not w.startswith(f"{MARKED}:") for of in found.values() for r in of for w in r.warnings)
+    heads = [w.partition(":")[0] for of in found.values() for r in of for w in r.warnings]
+    others = [f"{name} {heads.count(name)} times" for name in sorted(set(heads) - {MARKED})]
     lines += ["", f"Warned of {MARKED}: {warned[0]} of {len(SEEDS)} clean and {warned[1]} of {len(SEEDS)} planted "
-              f"clinics; of another finding: {others} times."]  # fmt: skip
+              f"clinics; of others: {', '.join(others) or 'none'}."]  # fmt: skip
     return lines
 
 
