@@ -13,6 +13,7 @@ from PIL import Image
 from tapetum.archive import Archive, IngestConfig, ingest, open_archive
 from tapetum.bench import BenchConfig, run_bench
 from tapetum.bench.masking import BORDER, CENTRE, FIELD, FILE, Masker, MaskFiles, filled, grown
+from tapetum.bench.page import page
 from tapetum.core.errors import DataError, UsageError
 from toys import ENCODER
 
@@ -147,6 +148,9 @@ def test_a_shortcut_outside_is_seen_and_warned_of_by_name(planted):
     assert results.find("A:1", "auroc_score", "hidden 0.85").interval.low > 0.5
     assert [w.split(":")[0] for w in results.warnings] == ["A"] * len(results.warnings)
     assert any("the model still tells it" in w for w in results.warnings)
+    drawn = page(results)
+    assert drawn.count("AUROC by step") == 4  # the model and the adapters that learned so, each with its control
+    assert "with all but the border hidden" in drawn
     whole = results.records[0].interval.estimate
     kept = results.find("macro", "kept_share", "only 0.5").interval.estimate
     assert kept == pytest.approx((auroc(results, "only 0.5", "macro") - 0.5) / (whole - 0.5))

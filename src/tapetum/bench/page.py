@@ -15,6 +15,7 @@ from tapetum.bench.examples import Pictures, measurable
 from tapetum.bench.measures import MACRO
 from tapetum.bench.page_calibration import calibration_section
 from tapetum.bench.page_cases import failure_section, heat_section, search_section
+from tapetum.bench.page_changed import changed_section
 from tapetum.bench.page_numbers import (
     control_section,
     glossary_section,
@@ -43,6 +44,7 @@ TITLES = {
     "zero_shot": "Zero-shot detection", "linear_probe": "Linear probe", "knn": "Nearest neighbours",
     "retrieval": "Search by image and by words", "few_shot": "Few-shot curves", "noise": "Label noise",
     "ood": "Out-of-distribution detection", "calibration": "Calibration",
+    "corrupted": "Corrupted images", "masked": "Masked images",
 }  # fmt: skip
 LIBRARIES = ("numpy", "torch", "onnxruntime", "transformers", "scikit-learn", "pillow")
 
@@ -70,7 +72,10 @@ def page(results: Results) -> str:
     name = functools.partial(display_name, pack=pack)
     parts = [
         _done(results, first),
-        shots_section(results) or calibration_section(results, name) or result_section(results, name),
+        shots_section(results)
+        or calibration_section(results, name)
+        or changed_section(results, name)
+        or result_section(results, name),
         roc_section(results, name),
         operating_section(results, name),
         reliability_section(results, name),

@@ -70,6 +70,22 @@ def reliability_panel(label: str, after: ReliabilityBins, before: ReliabilityBin
     return svg(PANEL, PANEL, label, body)
 
 
+def step_panel(label: str, across: str, lines: Sequence[Line]) -> str:
+    """AUROC against a share of 0 to 1, with a line at chance.
+
+    Args:
+        label: read out by screen readers.
+        across: what the share is of.
+        lines: at most two.
+    """
+    body = [_frame(across, "AUROC", chance=0.5), *map(_polyline, lines)]
+    for line in lines:
+        for x, y in zip(line.x.tolist(), line.y.tolist(), strict=True):
+            place = f'cx="{_x(x):.1f}" cy="{_y(y):.1f}" r="2.4"'
+            body.append(f'<circle class="{line.style}dot" {place}><title>{line.name}: {y:.3f}</title></circle>')
+    return svg(PANEL, PANEL, label, body)
+
+
 def interval_bar(interval: Interval, *, chance: float = math.nan, style: str = "c1") -> str:
     """An estimate with its interval on a scale of 0 to 1, small enough for a table cell; `chance` is a thin mark."""
     width, height, middle = 104, 14, 7
@@ -131,12 +147,13 @@ def _y(value: float) -> float:
     return TOP + (1 - float(value)) * SPAN
 
 
-def _frame(across: str, up: str) -> str:
-    """A unit square with its diagonal, ticks at 0, ½ and 1, and the names of the axes."""
+def _frame(across: str, up: str, *, chance: float = math.nan) -> str:
+    """A unit square with its diagonal or a level line, ticks at 0, ½ and 1, and the names of the axes."""
     right, bottom, middle = LEFT + SPAN, TOP + SPAN, TOP + SPAN / 2
+    ends = (bottom, TOP) if math.isnan(chance) else (_y(chance), _y(chance))
     parts = [
         f'<rect class="frame" x="{LEFT}" y="{TOP}" width="{SPAN}" height="{SPAN}"/>',
-        f'<path class="axis dashed" d="M{LEFT} {bottom}L{right} {TOP}"/>',
+        f'<path class="axis dashed" d="M{LEFT} {ends[0]}L{right} {ends[1]}"/>',
     ]
     for value, name in ((0.0, "0"), (0.5, ".5"), (1.0, "1")):
         parts.append(f'<text x="{_x(value):.0f}" y="{bottom + 13}" text-anchor="middle">{name}</text>')

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from tapetum.bench.changed import Change, as_it_is, embed_changed, embedder_of
 from tapetum.bench.corrupting import Measured, measure
-from tapetum.bench.masking import CENTRE, FIELD, FILE, STEPS, Masker, MaskFiles
+from tapetum.bench.masking import BORDER, CENTRE, FIELD, FILE, STEPS, Masker, MaskFiles
 from tapetum.bench.measures import MACRO, Context
 from tapetum.bench.results import Results
 from tapetum.bench.rows import records_of, truth_note
@@ -30,6 +30,9 @@ __all__ = ["masked"]
 
 COLUMNS = ("auroc_score", "auroc_difference", "kept_share")
 AGAIN = "learned so: "
+HIDDEN = {
+    FILE: "what the masks cover", FIELD: "the field of view", CENTRE: "the centre", BORDER: "all but the border",
+}  # fmt: skip
 
 
 def masked(
@@ -197,7 +200,7 @@ def _left(main: Scored, rows: dict[str, Scored], within: Context, region: str, s
         name = f"{again}hidden {step:g}"
         if name in rows:
             how = "an adapter that learned so tells" if again else "the model still tells"
-            kind = f"with the {region} hidden (step {step:g}) {how}"
+            kind = f"with {HIDDEN[region]} hidden (step {step:g}) {how}"
             logits = rows[name].predictions.logits
             found += told_by(Probe(kind, (), logits, np.empty((0, *logits.shape))), main, within)
     return found
