@@ -88,5 +88,4 @@ def crossed(
         f"differences are to {specs[0]} in the same cell, paired; p after Holm over {len(specs) - 1} methods",
         f"every method: {pace}; {SELECTION}; seeds {', '.join(map(str, numbers))}",
     ]
-    records = tuple(cell_records(cells))
-    return Results(records, (), tuple(notes), None, trial, columns=COLUMNS, by_finding=COLUMNS[0])
+    return Results(tuple(cell_records(cells)), (), tuple(notes), None, trial, columns=COLUMNS, by_finding=COLUMNS[0])
