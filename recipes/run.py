@@ -190,6 +190,7 @@ def estimates(text: str) -> list[tuple[str, float]]:
     """The first estimate of a line that has one: macro, OOD, recall, a comparison, a method, a Markdown table."""
     compared = r"\S+ +(?:report-supervised|(?:reports \+ )?(?:all labels|\d+ shots?))"
     names = rf"macro|OOD|AUROC ↑|text → image|image → text|\| [\w.]+ \||{compared}|\w+\([^\n]*?\)(?=  )"
+    names += r"|(?:learned so: )?(?:hidden|only|shape) [\d.]+|mean of all corruptions"
     found = re.findall(rf"^\s*({names})[^\n]*?(\d\.\d{{3}}) \[", text, flags=re.M)
     return [(str(what), float(value)) for what, value in found]
 
