@@ -172,8 +172,9 @@ def fit_gate(
     """Fit a gate on the train and val patients of an archive; no OOD image and no tested patient is needed.
 
     The score is fitted on training images and gets its limit from validation images. The sets get theirs from logits of
-    patients that the model did not learn from, see `unseen_logits`; where these come from folds, the promise is that of
-    cross-conformal prediction, which holds nearly, and not exactly.
+    patients that the model did not learn from, see `unseen_logits`. Where these come from folds, the fits of the folds
+    knew fewer patients than the model did: the promise then holds nearly only (`recipes/mechanisms/doubt.py` measures
+    how nearly). A model fitted with `cross_fit=false` has it whole.
 
     Args:
         archive: of the kind that the model is for.

@@ -17,7 +17,13 @@ SELECTION = "gate: fitted on train; its limit: val; sets and thresholds: patient
 
 
 def abstain(
-    trial: Trial, *, adapter: str = "linear_probe", gate: str = "knn", kept: float = 0.95, alpha: float = 0.1
+    trial: Trial,
+    *,
+    adapter: str = "linear_probe",
+    gate: str = "knn",
+    kept: float = 0.95,
+    alpha: float = 0.1,
+    cross_fit: bool = False,
 ) -> Results:
     """Errors against the share of answers decided, conformal sets against their promise, images let through.
 
@@ -29,6 +35,8 @@ def abstain(
         gate: member of `score/ood` that reads features alone.
         kept: share of known validation images that the gate lets through.
         alpha: share of true answers that a set may miss, of present and of absent apart.
+        cross_fit: where no model is given, learn from val patients too; the sets then come from folds left out, whose
+            fits knew fewer patients, and their promise holds nearly only.
 
     Raises:
         UsageError: `ordinal` or `exclusive`, or a score that needs labels. DataError: no labels.
@@ -42,8 +50,9 @@ def abstain(
     model = trial.model
     if model is None:
         told = AdaptConfig(
-            adapter, config.encoders, findings, 0, config.sensitivity, config.calibrator, config.seed, config.threads
-        )
+            adapter, config.encoders, findings, 0, config.sensitivity, config.calibrator, config.seed, config.threads,
+            cross_fit,
+        )  # fmt: skip
         model = adapt(trial.archive, told, embeddings=trial.embeddings)
     names = tuple(f for f in findings if f in (model.findings or findings))
     settings = GateConfig(gate, kept, alpha, findings=names, seed=config.seed, threads=config.threads)
