@@ -162,7 +162,7 @@ def test_all_verbs_are_there():
     known = set(typer.main.get_command(app).commands)
     assert known == {
         "phantom", "ingest", "audit", "embed", "pretrain", "adapt", "predict", "bench", "compare", "distil", "onnx",
-        "search", "card",
+        "abstain", "search", "card",
         "verify", "convert", "gc", "export", "forget", "reidentify", "rekey", "demo", "list", "doctor",
     }  # fmt: skip
 

@@ -119,7 +119,7 @@ def _judges(model: Model, findings: Sequence[str]) -> tuple[Standardiser, dict[s
     if "anchors" in adapter.NEEDS:
         standardiser, weight, bias = _space(model)
         state = adapter.state()
-        if not {"keys", "down"} & set(state):
+        if "weight" in state and not {"keys", "down"} & set(state):
             return standardiser, _linear(findings, weight @ state["weight"][:, columns])
         return standardiser, {
             name: partial(_as_image, adapter, weight, bias, column)

@@ -133,18 +133,19 @@ class Concepts:
         return scores @ self.weight_ + self.bias_
 
     def state(self) -> dict[str, np.ndarray]:
-        """Sentences, as UTF-8 with an end of line between them, and all numbers."""
+        """Sentences, as UTF-8 with an end of line between them, and all numbers; weights are of scores, not of rows."""
         return {
             "names": np.frombuffer("\n".join(self.names_).encode(), dtype=np.uint8), "directions": self.directions_,
-            "mean": self.mean_, "scale": self.scale_, "weight": self.weight_, "bias": self.bias_,
+            "score_mean": self.mean_, "score_scale": self.scale_, "score_weight": self.weight_,
+            "score_bias": self.bias_,
             "penalty": self.penalty_, "absent": self.absent_,
         }  # fmt: skip
 
     def restore(self, state: Mapping[str, np.ndarray]) -> Self:
         """Take them back."""
         self.names_ = tuple(np.asarray(state["names"]).tobytes().decode().split("\n"))
-        self.directions_, self.mean_, self.scale_ = state["directions"], state["mean"], state["scale"]
-        self.weight_, self.bias_ = state["weight"], state["bias"]
+        self.directions_, self.mean_, self.scale_ = state["directions"], state["score_mean"], state["score_scale"]
+        self.weight_, self.bias_ = state["score_weight"], state["score_bias"]
         self.penalty_, self.absent_ = state["penalty"], state["absent"]
         return self
 
