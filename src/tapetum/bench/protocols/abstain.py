@@ -8,7 +8,7 @@ from tapetum.bench.results import Results
 from tapetum.bench.rows import context, records_of, score, truth_note
 from tapetum.bench.trial import Trial
 from tapetum.core.registry import Spec
-from tapetum.learn import AdaptConfig, adapt
+from tapetum.learn import AdaptConfig, Model, adapt
 from tapetum.learn.gate import GateConfig, fit_gate
 
 __all__ = ["abstain"]
@@ -46,14 +46,7 @@ def abstain(
     """
     trial.refuse_one_class_each("abstain")
     findings, notes = taught_findings(trial)
-    config = trial.config
-    model = trial.model
-    if model is None:
-        told = AdaptConfig(
-            adapter, config.encoders, findings, 0, config.sensitivity, config.calibrator, config.seed, config.threads,
-            cross_fit,
-        )  # fmt: skip
-        model = adapt(trial.archive, told, embeddings=trial.embeddings)
+    config, model = trial.config, trial.model or _learned(trial, adapter, findings, cross_fit)
     names = tuple(f for f in findings if f in (model.findings or findings))
     settings = GateConfig(gate, kept, alpha, findings=names, seed=config.seed, threads=config.threads)
     made = fit_gate(trial.archive, model, settings, embeddings=trial.embeddings)
@@ -78,3 +71,12 @@ def abstain(
         *([f"tested on another archive: no promise is made for {trial.test_archive.name}"] if trial.external else []),
     ]
     return Results(tuple(records), (scored,), tuple(notes), None, trial)
+
+
+def _learned(trial: Trial, adapter: str, findings: tuple[str, ...], cross_fit: bool) -> Model:
+    config = trial.config
+    told = AdaptConfig(
+        adapter, config.encoders, findings, 0, config.sensitivity, config.calibrator, config.seed, config.threads,
+        cross_fit,
+    )  # fmt: skip
+    return adapt(trial.archive, told, embeddings=trial.embeddings)
