@@ -29,7 +29,9 @@ QUICK = {
     "ood": "ood(scores=('mahalanobis', 'energy', 'knn'), unseen='cataract')",
     "fairness": "fairness(exchanges=20)",
     "corrupted": "corrupted(corruptions=('jpeg', 'cast'), severities=(0.5,))",
-    "crossed": "crossed(methods=('one_stage', 'crt'), imbalances=(2.0,), rates=(0.05,), seeds=2, batch=16, learning_rate=0.01)",
+    "crossed": (
+        "crossed(methods=('one_stage', 'crt'), imbalances=(2.0,), rates=(0.05,), seeds=2, batch=16, learning_rate=0.01)"
+    ),
     "longtail": "longtail(methods=('one_stage', 'crt'), seeds=2)",
     "shift": "shift(by='laterality', methods=('vrex',), rates=(0.03,), strengths=(1.0,), decays=(0.1,), batch=16)",
 }
