@@ -17,7 +17,8 @@ from tapetum.score.stats.delong import delong_paired
 from tapetum.score.stats.mrmc import ReaderVariances, mrmc_auroc, obuchowski_rockette
 from tapetum.score.stats.mrmc_power import cases_for_power, mrmc_power
 
-DATA = Path(os.environ.get("TAPETUM_DATA", "nowhere")) / "vandyke" / "vandyke.csv"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(os.environ.get("TAPETUM_DATA", SHARED)) / "vandyke" / "vandyke.csv"
 
 
 def covariance(error, same_reader, same_treatment, neither, treatments=2, readers=2):
