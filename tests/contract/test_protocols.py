@@ -9,7 +9,8 @@ import math
 import pytest
 
 from tapetum.bench import BenchConfig, Results, run_bench
-from tapetum.bench.results import as_json
+from tapetum.bench.metric_words import METRICS
+from tapetum.bench.results import SHOWN, as_json
 from tapetum.bench.trial import readings
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
@@ -53,6 +54,14 @@ def test_it_gives_results_that_can_be_printed(name, run):
     assert isinstance(results, Results)
     assert results.records
     assert name in results.table()
+
+
+@each_protocol
+def test_what_its_table_shows_has_words(name, run):
+    results = run(name)
+    shown = set(results.columns or SHOWN) & {r.metric for r in results.records}
+    # p values need none, and an AUROC at a severity says it all
+    assert {m for m in shown if not m.endswith("(p)") and not m.startswith("auroc_at_")} <= set(METRICS)
 
 
 @each_protocol

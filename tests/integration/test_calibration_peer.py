@@ -5,13 +5,9 @@ Needs a folder with netcal and pyro, named by TAPETUM_PEERS; they are no depende
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from asking import Arrays, told_by
 from scipy import special
 
 from tapetum.core.registry import Family
@@ -20,7 +16,6 @@ from tapetum.score.metrics.maximum_calibration_error import maximum_calibration_
 
 pytestmark = pytest.mark.slow
 
-PEERS = os.environ.get("TAPETUM_PEERS", "")
 # ours → theirs, largest difference of a probability (theirs stop early, and clip what is near 0 and 1)
 SAME = {
     "temperature": ("temperature", 1e-3),
@@ -46,22 +41,13 @@ def made() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    if not PEERS or not (Path(PEERS) / "netcal").is_dir():
-        pytest.skip("netcal is absent: TAPETUM_PEERS names no folder that holds it")
-    given, folder = made(), tmp_path_factory.mktemp("calibration")
-    np.savez(folder / "given.npz", **given)
-    script = str(Path(__file__).with_name("calibration_peer.py"))
-    done = subprocess.run(
-        [sys.executable, script, PEERS, str(folder / "given.npz"), str(folder / "told.npz")],
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return given, dict(np.load(folder / "told.npz"))
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Arrays, Arrays]:
+    given = made()
+    return given, told_by("netcal", "calibration_peer.py", given, tmp_path_factory.mktemp("calibration"))
 
 
 @pytest.mark.parametrize("spec", SAME)
-def test_equal_to_netcal(spec: str, both: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]) -> None:
+def test_equal_to_netcal(spec: str, both: tuple[Arrays, Arrays]) -> None:
     given, told = both
     name, tolerance = SAME[spec]
     calibrator = Family("tapetum.score.calibration").build(spec)
@@ -73,7 +59,7 @@ def test_equal_to_netcal(spec: str, both: tuple[dict[str, np.ndarray], dict[str,
     np.testing.assert_allclose(ours, told[name], atol=tolerance)
 
 
-def test_errors_are_netcals(both: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]) -> None:
+def test_errors_are_netcals(both: tuple[Arrays, Arrays]) -> None:
     given, told = both
     assert expected_calibration_error(given["probs"], given["labels"]) == pytest.approx(float(told["ece"]), abs=1e-9)
     largest = maximum_calibration_error(given["probs"], given["labels"], spacing="width")

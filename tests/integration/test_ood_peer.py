@@ -5,13 +5,9 @@ Needs a folder with pytorch-ood and torchvision, named by TAPETUM_PEERS; they ar
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from asking import Arrays, told_by
 
 from tapetum.core.registry import Family
 from tapetum.core.types import Head
@@ -19,7 +15,6 @@ from tapetum.score.in_distribution import InDistribution
 
 pytestmark = pytest.mark.slow
 
-PEERS = os.environ.get("TAPETUM_PEERS", "")
 N, D, K = 600, 40, 5
 # ours → theirs, how theirs scales ours, relative tolerance (theirs computes in single precision)
 SAME = {
@@ -62,22 +57,13 @@ def made() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    if not PEERS or not (Path(PEERS) / "pytorch_ood").is_dir():
-        pytest.skip("pytorch-ood is absent: TAPETUM_PEERS names no folder that holds it")
-    given, folder = made(), tmp_path_factory.mktemp("ood")
-    np.savez(folder / "given.npz", **given)
-    script = str(Path(__file__).with_name("ood_peer.py"))
-    done = subprocess.run(
-        [sys.executable, script, PEERS, str(folder / "given.npz"), str(folder / "told.npz")],
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return given, dict(np.load(folder / "told.npz"))
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Arrays, Arrays]:
+    given = made()
+    return given, told_by("pytorch_ood", "ood_peer.py", given, tmp_path_factory.mktemp("ood"))
 
 
 @pytest.mark.parametrize("spec", SAME)
-def test_equal_to_pytorch_ood(spec: str, both: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]) -> None:
+def test_equal_to_pytorch_ood(spec: str, both: tuple[Arrays, Arrays]) -> None:
     given, told = both
     name, factor, tolerance = SAME[spec]
     known = InDistribution(given["train"], given["labels"], Head(given["weight"], given["bias"]))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tapetum.bench.metric_words import head_of
 from tapetum.bench.page import PHANTOM
 from tapetum.bench.page_parts import document, paragraph, section, table, text
-from tapetum.bench.results import SHORT, SHOWN, read_records
+from tapetum.bench.results import SHOWN, read_records
 from tapetum.core.errors import ArtefactError
 from tapetum.core.registry import Spec
 from tapetum.core.store import package_version
@@ -227,7 +228,7 @@ def _run(records: Sequence[Record]) -> Part:
         ("intervals", f"{first.interval.level:.0%}, {first.interval.method}"),
         ("seeds", ", ".join(map(str, first.seeds))), ("code", f"`{first.digests.get('code', 'unknown')[:12]}`"),
     )  # fmt: skip
-    heads = ("finding", "images", "patients", "positive", *(SHORT.get(m, m) for m in metrics))
+    heads = ("finding", "images", "patients", "positive", *(head_of(m) for m in metrics))
     return Part(
         f"Measured results: {first.protocol} on {first.data}, {first.supervision}", (), facts, heads, tuple(rows)
     )

@@ -71,10 +71,13 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "it falls where the finding is rarer.",
     ),
     "npv_score": ("NPV ↑", "Negative predictive value: the share of images not called that are without the finding."),
-    "balanced_accuracy_score": ("balanced acc. ↑", "The mean of sensitivity and specificity at the threshold."),
+    "balanced_accuracy_score": (
+        "balanced accuracy ↑",
+        "The mean recall over classes; of one finding the mean of sensitivity and specificity at the threshold.",
+    ),
     "recall_at_1_score": ("R@1 ↑", "The share of queries answered at the first place."),
     "recall_at_5_score": ("R@5 ↑", "The share of queries answered among the first five."),
-    "auroc_difference": ("AUROC apart", "AUROC of the first minus AUROC of the second named; 0 = equal."),
+    "auroc_difference": ("AUROC − other", "AUROC minus that of the other one named, or of the first row; 0 = equal."),
     "false_alarm_error": (
         "false alarms ↓",
         "The share of images without the finding that are called, at the one threshold that holds for everybody.",
@@ -122,7 +125,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "The estimated share of wrong labels. Classes that overlap look like wrong labels, more so to the confident "
         "joint than to anchors: compare with what the same estimate says where flips were planted.",
     ),
-    "planted_rate": ("planted", "The share of labels that were flipped on purpose: what an estimate should say."),
+    "planted_rate": ("wrong, planted", "The share of labels flipped on purpose: what an estimate should say."),
     "flips_auroc_score": ("flips AUROC ↑", "The chance that a flipped label is trusted less than one that was not."),
     "doubt_precision_score": ("doubted, wrong ↑", "Of the labels in doubt, the share that had been flipped."),
     "doubt_recall_score": ("wrong, doubted ↑", "Of the flipped labels, the share in doubt."),
@@ -136,5 +139,60 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "Of the labels that had not been flipped, the share that a method learned from; near 0 for a class means that "
         "the class was lost.",
     ),
+    "balanced_accuracy_difference": ("bal. accuracy − first", "Balanced accuracy minus that of the first row."),
+    "worst_recall_score": ("worst class ↑", "Recall of the class that a method recognises least."),
+    "worst_cell_score": ("worst cell ↑", "Balanced accuracy in the cell of the table where the method is worst."),
+    "head_recall_score": ("head recall ↑", "Mean recall of the common classes."),
+    "medium_recall_score": ("medium recall ↑", "Mean recall of the classes between common and rare."),
+    "tail_recall_score": ("tail recall ↑", "Mean recall of the rare classes."),
+    "tail_recall_difference": ("tail − first", "Mean recall of the rare classes minus that of the first row."),
+    "f1_score": ("macro F1 ↑", "The mean over classes of the harmonic mean of recall and precision."),
+    "recall_score": ("recall ↑", "The share of a class's images that are called it."),
+    "worst_auroc_score": ("worst finding ↑", "AUROC of the finding that a method ranks worst."),
+    "head_auroc_score": ("head AUROC ↑", "Mean AUROC of the common findings."),
+    "medium_auroc_score": ("medium AUROC ↑", "Mean AUROC of the findings between common and rare."),
+    "tail_auroc_score": ("tail AUROC ↑", "Mean AUROC of the rare findings."),
+    "tail_auroc_difference": ("tail − first", "Mean AUROC of the rare findings minus that of the first row."),
+    "quadratic_kappa_difference": ("κ − first", "Quadratic κ minus that of the first row; 0 = equal."),
+    "sensitivity_difference": ("sensitivity − first", "Sensitivity minus that of the first row; 0 = equal."),
+    "specificity_difference": ("specificity − first", "Specificity minus that of the first row; 0 = equal."),
+    "balanced_error": ("balanced error ↓", "1 minus balanced accuracy at the threshold chosen on unchanged images."),
+    "relative_balanced_error": ("÷ baseline's ↓", "The balanced error divided by that of the baseline; 1 = equal."),
+    "relative_increase_error": (
+        "increase ÷ baseline's ↓",
+        "How much the balanced error grows over unchanged images, divided by the same of the baseline; 1 = equal.",
+    ),
+    "kept_share": ("kept above 0.5", "(AUROC - 0.5) divided by that on whole images: what is left of the score."),
+    "aurc_error": (
+        "AURC ↓",
+        "Area under risk and coverage: the mean share of wrong decisions when the most doubted answers are left to a "
+        "person, over all shares decided.",
+    ),
+    "error_at_100_coverage": ("wrong of all ↓", "The share of wrong decisions when all answers are decided."),
+    "error_at_90_coverage": ("of 90 % ↓", "The same among the 90 % of answers that are doubted least."),
+    "error_at_80_coverage": ("of 80 % ↓", "The same among the 80 % of answers that are doubted least."),
+    "error_at_50_coverage": ("of 50 % ↓", "The same among the half of the answers that is doubted least."),
+    "present_kept_score": ("present kept ↑", "The share of images with the finding whose set keeps `present`."),
+    "absent_kept_score": ("absent kept ↑", "The share of images without the finding whose set keeps `absent`."),
+    "single_answer_score": ("single answers ↑", "The share of answers whose set holds one answer alone."),
+    "single_answer_right_score": ("of these right ↑", "The share of those that are right."),
+    "let_through_score": ("let through", "The share of images that the gate lets through."),
+    "noise_rate (anchors)": ("wrong, by anchors", "The share of wrong labels as anchors estimate it."),
+    "noise_rate (confident)": ("wrong, confident", "The share of wrong labels as the confident joint estimates it."),
     "recall_at_10_score": ("R@10 ↑", "The share of queries answered among the first ten."),
 }  # fmt: skip
+
+
+def head_of(metric: str) -> str:
+    """A metric's head in a table; one without words of its own gets the arrow that its name asks for.
+
+    Example:
+        >>> head_of("auroc_score"), head_of("recall_difference"), head_of("recall_difference (p)")
+        ('AUROC ↑', 'recall difference', 'p (Holm)')
+    """
+    if metric in METRICS:
+        return METRICS[metric][0]
+    if metric.endswith("(p)"):
+        return "p (Holm)"
+    arrow = {"score": " ↑", "error": " ↓"}.get(metric.rpartition("_")[2], "")
+    return metric.removesuffix("_score").removesuffix("_error").replace("_", " ").replace("auroc", "AUROC") + arrow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tapetum.bench.measures import MACRO
-from tapetum.bench.metric_words import METRICS
+from tapetum.bench.metric_words import head_of
 from tapetum.bench.page_numbers import number_of
 from tapetum.bench.page_parts import paragraph, section, table, text
 from tapetum.bench.results import Results
@@ -39,7 +39,7 @@ def calibration_section(results: Results, name: Callable[[str], str]) -> str:
 
 def _table(of: dict[tuple[str, str, str], Record], rows: Sequence[str], metrics: Sequence[str], caption: str) -> str:
     lines = [[text(row), *(_cell(of.get((row, MACRO, m))) for m in metrics)] for row in rows]
-    return table(["row", *(METRICS[m][0] for m in metrics)], lines, caption=caption)
+    return table(["row", *(head_of(m) for m in metrics)], lines, caption=caption)
 
 
 def _by_finding(
@@ -51,7 +51,7 @@ def _by_finding(
         cells = [_cell(of.get((row, finding, _OF_FINDINGS))) for row in rows]
         lines.append([text(name(finding)), *cells, str(first.images), str(first.positives)])
     heads = ["finding", *rows, "images", "positive"]
-    return table(heads, lines, caption=f"{METRICS[_OF_FINDINGS][0]}, finding by finding") if lines else ""
+    return table(heads, lines, caption=f"{head_of(_OF_FINDINGS)}, finding by finding") if lines else ""
 
 
 def _cell(record: Record | None) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tapetum.bench.measures import MACRO
+from tapetum.bench.metric_words import head_of
 from tapetum.bench.page_numbers import number_of
 from tapetum.bench.page_parts import figure, paragraph, section, table, text
 from tapetum.bench.plots import Line, step_panel
 from tapetum.bench.results import Results
-from tapetum.bench.side_by_side import SHORT
 from tapetum.core.types import Record
 
 PROTOCOLS = ("corrupted", "masked")
@@ -34,7 +34,7 @@ def changed_section(results: Results, name: Callable[[str], str]) -> str:
     for start in range(0, len(columns), 5):
         block = columns[start : start + 5]
         lines = [[text(row), *(_cell(of.get((row, MACRO, m))) for m in block)] for row in rows]
-        heads = ["images", *(SHORT.get(m, m.replace("_", " ")) for m in block)]
+        heads = ["images", *(head_of(m) for m in block)]
         parts.append(table(heads, [line for line in lines if any(line[1:])], caption="Mean of the findings"))
     findings = list(dict.fromkeys(r.finding for r in results.records if r.finding != MACRO))
     if len(findings) > 1:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tapetum.bench.examples import measurable
 from tapetum.bench.measures import MACRO
-from tapetum.bench.metric_words import METRICS
+from tapetum.bench.metric_words import METRICS, head_of
 from tapetum.bench.page_parts import figure, paragraph, section, table, text
 from tapetum.bench.plots import control_plot, interval_bar, reliability_panel, roc_line, roc_panel
 from tapetum.bench.results import TOO_FEW, Control, Results
@@ -24,16 +24,6 @@ PANELS = 24
 AT_THRESHOLD = ("sensitivity_score", "specificity_score", "ppv_score", "npv_score", "balanced_accuracy_score")
 BESIDE = ("auroc_score (DeLong)", "brier_error", "missed_error")  # in records.jsonl, not on the page
 CONTROL = "negative control"
-
-
-def head_of(metric: str) -> str:
-    """A metric's head in a table, with the arrow that its name asks for."""
-    known = METRICS.get(metric)
-    if known:
-        return known[0]
-    return metric.removesuffix("_score").removesuffix("_error").replace("_", " ") + (
-        " ↓" if metric.endswith("_error") else " ↑"
-    )
 
 
 def result_section(results: Results, name: Names) -> str:

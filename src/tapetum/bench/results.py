@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from tapetum.bench.metric_words import head_of
 from tapetum.bench.side_by_side import side_by_side
 from tapetum.bench.trial import Scored, Trial
 from tapetum.core.errors import ArtefactError
@@ -24,17 +25,6 @@ SHOWN = (
     "error_at_80_coverage", "error_at_50_coverage", "present_kept_score", "absent_kept_score", "single_answer_score",
     "single_answer_right_score", "let_through_score",
 )  # fmt: skip
-SHORT = {
-    "auroc_score": "AUROC ↑", "average_precision_score": "AP ↑", "sensitivity_score": "sensitivity ↑",
-    "specificity_score": "specificity ↑", "expected_calibration_error": "ECE ↓",
-    "fpr_at_95_tpr_error": "FPR95 ↓",
-    "quadratic_kappa_score": "quadratic κ ↑", "accuracy_score": "accuracy ↑", "false_alarm_error": "false alarms ↓",
-    "auroc_gap": "AUROC gap ↓", "equal_opportunity_difference": "sensitivity gap ↓",
-    "aurc_error": "AURC ↓", "error_at_100_coverage": "wrong of all ↓", "error_at_90_coverage": "of 90 % ↓",
-    "error_at_80_coverage": "of 80 % ↓", "error_at_50_coverage": "of 50 % ↓", "present_kept_score": "present kept ↑",
-    "absent_kept_score": "absent kept ↑", "single_answer_score": "single answers ↑",
-    "single_answer_right_score": "of these right ↑", "let_through_score": "let through",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,7 +97,7 @@ class Results:
             if not metrics:
                 lines += [f"  {r.finding}: {r.metric} {r.interval}" for r in mine]
                 continue
-            lines.append(_row("finding", "images", "positive", [SHORT[m] for m in metrics], wide))
+            lines.append(_row("finding", "images", "positive", [head_of(m) for m in metrics], wide))
             for finding in dict.fromkeys(r.finding for r in mine):
                 of = {r.metric: r for r in mine if r.finding == finding}
                 cells = [_cell(of[m].interval) if m in of else "" for m in metrics]

@@ -5,32 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tapetum.bench.metric_words import head_of
 from tapetum.core.types import Record
 
 MACRO = "macro"
 WIDE = 5  # columns in a block
 UNBOUNDED = ("_rate", "_share", "relative_")  # measures without an interval
-SHORT = {
-    "balanced_accuracy_score": "balanced accuracy ↑", "balanced_accuracy_difference": "− first",
-    "balanced_accuracy_difference (p)": "p (Holm)", "auroc_score": "AUROC ↑", "worst_recall_score": "worst class ↑",
-    "head_recall_score": "head recall ↑",
-    "medium_recall_score": "medium recall ↑", "tail_recall_score": "tail recall ↑",
-    "tail_recall_difference": "tail − first", "auroc_difference": "AUROC − first", "f1_score": "macro F1 ↑",
-    "accuracy_score": "accuracy ↑", "recall_score": "recall ↑",
-    "worst_auroc_score": "worst finding ↑", "head_auroc_score": "head AUROC ↑", "medium_auroc_score": "medium AUROC ↑",
-    "tail_auroc_score": "tail AUROC ↑", "auroc_difference (p)": "p (Holm)", "tail_auroc_difference": "tail − first",
-    "expected_calibration_error": "ECE ↓",
-    "debiased_calibration_error": "debiased ↓", "brier_error": "Brier ↓", "log_loss_error": "log loss ↓",
-    "expected_calibration_difference": "ECE − as it is", "brier_difference": "Brier − as it is",
-    "sensitivity_difference": "sensitivity − first", "specificity_difference": "specificity − first",
-    "balanced_error": "balanced error ↓", "relative_balanced_error": "÷ baseline's ↓", "kept_share": "kept above 0.5",
-    "relative_increase_error": "increase ÷ baseline's ↓",
-    "calibration_slope": "slope (1)", "calibration_intercept": "intercept (0)",
-    "quadratic_kappa_score": "quadratic κ ↑", "quadratic_kappa_difference": "κ − first",
-    "trusted_precision_score": "trusted: right ↑", "trusted_recall_score": "right: trusted ↑",
-    "planted_rate": "wrong, planted", "noise_rate (anchors)": "wrong, by anchors",
-    "noise_rate (confident)": "wrong, confident",
-}  # fmt: skip
 
 
 def side_by_side(records: Sequence[Record], columns: Sequence[str], by_finding: str) -> list[str]:
@@ -52,7 +32,7 @@ def side_by_side(records: Sequence[Record], columns: Sequence[str], by_finding: 
     lines: list[str] = []
     for start in range(0, len(columns), WIDE):
         block = columns[start : start + WIDE]
-        heads = "  ".join(f"{SHORT.get(metric, metric):<23}" for metric in block).rstrip()
+        heads = "  ".join(f"{head_of(metric):<23}" for metric in block).rstrip()
         lines += ["", f"  {MACRO:<{widest}}  {heads}"]
         for row in rows:
             cells = [_cell(of.get((row, MACRO, metric))) for metric in block]
@@ -61,7 +41,7 @@ def side_by_side(records: Sequence[Record], columns: Sequence[str], by_finding: 
     findings = list(dict.fromkeys(r.finding for r in records if r.metric == by_finding and r.finding != MACRO))
     if findings:
         heads = "  ".join(f"{name[:16]:<16}" for name in findings).rstrip()
-        lines += ["", f"  {SHORT.get(by_finding, by_finding):<{widest}}  {heads}"]
+        lines += ["", f"  {head_of(by_finding):<{widest}}  {heads}"]
         for row in dict.fromkeys(r.row for r in records if r.metric == by_finding and r.finding != MACRO):
             found = (of.get((row, name, by_finding)) for name in findings)
             values = (math.nan if r is None else r.interval.estimate for r in found)

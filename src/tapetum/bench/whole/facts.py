@@ -10,8 +10,8 @@ import numpy as np
 
 from tapetum.archive import Archive
 from tapetum.bench.checklist import Fact
-from tapetum.bench.page_numbers import head_of
-from tapetum.bench.whole.result import DONE, Outcome, Whole, number, number_name, told_of
+from tapetum.bench.metric_words import head_of
+from tapetum.bench.whole.result import DONE, Outcome, Whole, number, told_of
 from tapetum.core.store import package_version
 from tapetum.core.types import UNKNOWN, ImageRecord, Record, Split
 from tapetum.learn import Model
@@ -139,7 +139,7 @@ def _of_parts(whole: Whole) -> dict[str, tuple[str, str]]:
 
 
 def _main(one: Outcome) -> str:
-    told = "; ".join(f"{number_name(r.metric)} {number(r)} ({told_of(r)})" for r in one.main)
+    told = "; ".join(f"{head_of(r.metric)} {number(r)} ({told_of(r)})" for r in one.main)
     return f"{one.planned.title}: {told}." if told else ""
 
 

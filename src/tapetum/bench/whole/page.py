@@ -7,11 +7,12 @@ import re
 from collections.abc import Sequence
 
 from tapetum.bench.checklist import Checklist
+from tapetum.bench.metric_words import head_of
 from tapetum.bench.page import PHANTOM, PRIVATE, contents
 from tapetum.bench.page_numbers import glossary_section
 from tapetum.bench.page_parts import definitions, document, paragraph, section, text
 from tapetum.bench.results import Results
-from tapetum.bench.whole.result import DONE, FAILED, MAIN, Outcome, Whole, number_name, told_of
+from tapetum.bench.whole.result import DONE, FAILED, MAIN, Outcome, Whole, told_of
 from tapetum.core.store import package_version
 from tapetum.core.types import Record
 from tapetum.learn.model import INTENDED_USE
@@ -92,7 +93,7 @@ def _cell(record: Record) -> str:
     found = record.interval
     bounds = "no bounds" if math.isnan(found.low) else f"{found.low:.3f}, {found.high:.3f}"
     return (
-        f'<span class="soft">{text(number_name(record.metric))}</span><br><b>{found.estimate:.3f}</b> '
+        f'<span class="soft">{text(head_of(record.metric))}</span><br><b>{found.estimate:.3f}</b> '
         f'<span class="soft">[{bounds}]</span><small>{text(told_of(record))}</small>'
     )
 

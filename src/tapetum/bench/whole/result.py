@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tapetum.bench.measures import MACRO
-from tapetum.bench.page_numbers import METRICS, head_of
-from tapetum.bench.results import SHORT, read_records
+from tapetum.bench.metric_words import head_of
+from tapetum.bench.results import read_records
 from tapetum.bench.whole.plan import Planned, on_their_own
 from tapetum.core.types import Record
 
@@ -125,7 +125,7 @@ class Whole:
             lines += ["", f"{one.planned.title}: {one.planned.part.question}"]
             lines.append(f"  {one.planned.spec} · {took}" if one.status == DONE else f"  {one.status}: {one.reason}")
             for r in one.main:
-                lines.append(f"  {number_name(r.metric):<30}{number(r):<26}{told_of(r)}")
+                lines.append(f"  {head_of(r.metric):<30}{number(r):<26}{told_of(r)}")
         return "\n".join([*lines, "", self.beside])
 
     @property
@@ -152,19 +152,6 @@ class Whole:
                 for one in self.outcomes
             ],
         }  # fmt: skip
-
-
-def number_name(metric: str) -> str:
-    """A metric's head in the summary; differences have no better side.
-
-    Example:
-        >>> number_name("auroc_score"), number_name("balanced_accuracy_difference")
-        ('AUROC ↑', 'balanced accuracy difference')
-    """
-    if metric in SHORT or metric in METRICS:
-        return SHORT.get(metric) or head_of(metric)
-    sided = metric.endswith(("_score", "_error"))
-    return head_of(metric) if sided else metric.replace("_", " ").replace("auroc", "AUROC")
 
 
 def number(record: Record) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 from tapetum.archive import Archive
 from tapetum.bench.card import Card, Part, model_card, records_of_model
 from tapetum.bench.checklist import CHECKLISTS, checklist
+from tapetum.bench.metric_words import head_of
 from tapetum.bench.results import as_json
 from tapetum.bench.whole.facts import facts_of
 from tapetum.bench.whole.page import whole_page
-from tapetum.bench.whole.result import DONE, Whole, number, number_name, told_of
+from tapetum.bench.whole.result import DONE, Whole, number, told_of
 from tapetum.core.errors import ArtefactError
 from tapetum.core.store import Meta, new_artefact, plain_json
 from tapetum.learn import Model, load_model
@@ -62,7 +63,7 @@ def whole_card(model: Model, whole: Whole) -> Card:
     places = [one.folder for one in whole.outcomes if one.folder is not None]
     mine = [place for place in places if _measured(model, place)]
     rows = tuple(
-        (one.planned.title, told_of(r), number_name(r.metric), number(r))
+        (one.planned.title, told_of(r), head_of(r.metric), number(r))
         for one in whole.outcomes
         if one.status == DONE
         for r in one.main
