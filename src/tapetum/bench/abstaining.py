@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from tapetum.bench.measures import FEW_DRAWS, MACRO, Context
+from tapetum.bench.trial import Scored
 from tapetum.core.types import Doubts, Interval, Predictions, Record
 from tapetum.score import bootstrap_interval
 from tapetum.score.selective import area_under_risk_coverage, error_at_coverage
@@ -34,20 +35,16 @@ def doubt_kinds(
     }
 
 
-def coverage_records(
-    within: Context,
-    kinds: dict[str, Float64[np.ndarray, "n k"]],
-    predictions: Predictions,
-    labels: Float[np.ndarray, "n k"],
-) -> list[Record]:
+def coverage_records(within: Context, kinds: dict[str, Float64[np.ndarray, "n k"]], scored: Scored) -> list[Record]:
     """Area under risk and coverage, and the error at some coverages, per finding and for all answers together."""
+    predictions, labels = scored.predictions, scored.labels
     wrong = ((predictions.probs >= predictions.thresholds) != (labels == 1)).astype(np.float64)
     wrong[np.isnan(labels) | np.isnan(predictions.probs) | np.isnan(predictions.thresholds)] = np.nan
     measures: dict[str, Measure] = {"aurc_error": area_under_risk_coverage}
     measures |= {f"error_at_{100 * c:.0f}_coverage": _at(c) for c in COVERAGES}
     found: list[Record] = []
     for kind, doubt in kinds.items():
-        control = "negative control" if kind == "blind" else "supervised"
+        supervision = "negative control" if kind == "blind" else scored.supervision
         for finding, columns in _columns(predictions.findings):
             known = ~np.isnan(wrong[:, columns])
             rows = np.nonzero(known)[0]
@@ -60,14 +57,13 @@ def coverage_records(
                     if len(rows)
                     else Interval(np.nan, np.nan, np.nan, "no operating point, or no label")
                 )
-                found.append(within.record(kind, control, finding, metric, interval, labels[:, columns]))
+                found.append(within.record(kind, supervision, finding, metric, interval, labels[:, columns]))
     return found
 
 
-def set_records(
-    within: Context, doubts: Doubts, predictions: Predictions, labels: Float[np.ndarray, "n k"], row: str
-) -> list[Record]:
+def set_records(within: Context, doubts: Doubts, scored: Scored, row: str) -> list[Record]:
     """Shares of true answers that the sets keep, of answers they leave open, and of single answers that are right."""
+    predictions, labels = scored.predictions, scored.labels
     present, absent, size = doubts.possible[..., 1], doubts.possible[..., 0], doubts.possible.sum(axis=2)
     single = size == 1
     right = np.where(labels == 1, present, absent)
@@ -81,7 +77,7 @@ def set_records(
     for finding, columns in _columns(predictions.findings):
         for metric, values in parts.items():
             interval = _share(within, values[:, columns])
-            found.append(within.record(row, "supervised", finding, metric, interval, labels[:, columns]))
+            found.append(within.record(row, scored.supervision, finding, metric, interval, labels[:, columns]))
     return found
 
 

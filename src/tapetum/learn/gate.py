@@ -91,8 +91,8 @@ class Gate:
         """How unlike the known images: higher = more OOD, refused at `limit` or above."""
         return _fitted(self.score, self.known)(self.standardiser(features))
 
-    def judge(self, predictions: Predictions, features: Float[np.ndarray, "n d"]) -> Predictions:
-        """The predictions with their doubts.
+    def doubts(self, predictions: Predictions, features: Float[np.ndarray, "n d"]) -> Doubts:
+        """Where the model should not be asked, or cannot tell.
 
         Args:
             predictions: of the model that the gate belongs to.
@@ -112,9 +112,11 @@ class Gate:
         columns = [self.findings.index(f) for f in predictions.findings]
         low, high = self.limits.lowest_present[columns], self.limits.highest_absent[columns]
         sets = Limits(low, high, self.limits.alpha).sets(predictions.logits)
-        return dataclasses.replace(
-            predictions, doubts=Doubts(self.outlying(features), self.limit, sets, self.digest[:16])
-        )
+        return Doubts(self.outlying(features), self.limit, sets, self.digest[:16])
+
+    def judge(self, predictions: Predictions, features: Float[np.ndarray, "n d"]) -> Predictions:
+        """The predictions with their `doubts`."""
+        return dataclasses.replace(predictions, doubts=self.doubts(predictions, features))
 
     def save(self, out: Path) -> Path:
         """Write the gate: `gate.safetensors` and `gate.json`."""
