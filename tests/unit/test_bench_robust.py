@@ -70,7 +70,7 @@ class Spy:
 def test_neither_flips_nor_rate_reach_a_method(features, monkeypatch):
     """All that a method gets is equal to what it would get from somebody who knows the given labels alone."""
     Spy.seen.clear()
-    monkeypatch.setattr(robustness_module, "classes_method", lambda spec: Spy())
+    monkeypatch.setattr(robustness_module, "method_of", lambda spec: Spy())
     version = run_version(features, "symmetric(rate=0.3)", ["spy"], [0], PACE)
     (taught,) = Spy.seen
     assert version.planted[0].flipped.any()

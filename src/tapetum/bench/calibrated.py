@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float64, Real
 from scipy import special
 
-from tapetum.archive.duplicates import copies
 from tapetum.bench.adapting import taught_findings
 from tapetum.bench.trial import Scored, Trial
 from tapetum.core.errors import DataError, UsageError
@@ -101,7 +100,7 @@ def probe_of(trial: Trial, adapter: str) -> Probe:
     if not findings:
         raise DataError(f"{trial.archive.name} has no labels", "labels", "tapetum ingest … --labels COLUMN")
     exclusive, archive = trial.config.exclusive, trial.archive
-    train, (val, without) = archive.in_split(Split.TRAIN), _val(trial)
+    train, (val, without) = archive.in_split(Split.TRAIN), trial.validation()
 
     def labels_of(records: Sequence[ImageRecord]) -> Float64[np.ndarray, "m k"]:
         found = archive.labels(findings, image_ids=[r.image_id for r in records]).astype(np.float64)
@@ -123,17 +122,6 @@ def probe_of(trial: Trial, adapter: str) -> Probe:
         val_labels[told], _finite(built(trial.test_embeddings.features)), truth.astype(np.float64), whole.hexdigest(),
         tuple(notes),
     )  # fmt: skip
-
-
-def _val(trial: Trial) -> tuple[list[ImageRecord], list[str]]:
-    """The validation images that look like no training image: of copies, a probe is surer than of anything new."""
-    val = trial.archive.in_split(Split.VAL)
-    if trial.config.copies == "keep":
-        return list(val), []
-    alike = copies(trial.archive, [r.image_id for r in trial.archive.in_split(Split.TRAIN)], trial.archive)
-    kept = [r for r in val if r.image_id not in alike]
-    gone = len(val) - len(kept)
-    return kept, [f"{gone} of {len(val)} validation images left out: they look like training images"] if gone else []
 
 
 def _one_each(labels: Real[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:

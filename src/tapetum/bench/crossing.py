@@ -13,8 +13,9 @@ from jaxtyping import Float, Float64
 from tapetum.bench.adapting import taught_findings
 from tapetum.bench.label_noise import AS_GIVEN
 from tapetum.bench.measures import MACRO, Context
-from tapetum.bench.robustness import classes_method, plant
+from tapetum.bench.robustness import plant
 from tapetum.bench.rows import context
+from tapetum.bench.tail_methods import method_of
 from tapetum.bench.tailed import SUPERVISED, Measured, Rows, Runs, Tail, measure, rows_of
 from tapetum.bench.trial import Trial, trial_of
 from tapetum.core.types import Interval, Record
@@ -88,7 +89,7 @@ def run_teaching(
     Raises:
         UsageError: a method that cannot learn classes. DataError: a class too small for the imbalance.
     """
-    built, k = [classes_method(m) for m in methods], len(train.classes)
+    built, k = [method_of(m) for m in methods], len(train.classes)
     logits = [[list[np.ndarray]() for _ in methods] for _ in tested]
     counts = train.counts
     for seed in seeds:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-from tapetum.archive.duplicates import copies
 from tapetum.bench.measures import FEW_DRAWS, Context
 from tapetum.bench.rows import context
 from tapetum.bench.trial import Trial, trial_of
@@ -79,7 +78,7 @@ def parts_of(trial: Trial, unseen: str) -> Parts:
             trial.archive, trial.config, model=trial.model, progress=trial.progress, protocol=trial.protocol
         )
     train = here.archive.in_split(Split.TRAIN)
-    val, without = _apart(here, train)
+    val, without = here.validation()
     if unseen:
         parts = _held_out(here, unseen, train, val)
     else:
@@ -92,17 +91,6 @@ def parts_of(trial: Trial, unseen: str) -> Parts:
         if not getattr(parts, name):
             raise DataError(f"no image in the part {name!r}", "known images to fit, choose and test on, and OOD images")
     return parts
-
-
-def _apart(trial: Trial, train: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:
-    """The validation images that look like no training image: copies would put the threshold too low."""
-    val = trial.archive.in_split(Split.VAL)
-    if trial.config.copies == "keep":
-        return list(val), []
-    alike = copies(trial.archive, [r.image_id for r in train], trial.archive)
-    kept = [r for r in val if r.image_id not in alike]
-    gone = len(val) - len(kept)
-    return kept, [f"{gone} of {len(val)} validation images left out: they look like training images"] if gone else []
 
 
 def _held_out(trial: Trial, unseen: str, train: Sequence[ImageRecord], val: Sequence[ImageRecord]) -> Parts:

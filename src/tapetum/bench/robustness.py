@@ -12,6 +12,7 @@ from jaxtyping import Float, Float64, Int
 
 from tapetum.bench.label_noise import AS_GIVEN
 from tapetum.bench.measures import FEW_DRAWS, MACRO, Context
+from tapetum.bench.tail_methods import method_of
 from tapetum.bench.tailed import SUPERVISED, Rows, Runs, measure, tail_records
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
@@ -20,7 +21,6 @@ from tapetum.learn.classifying.doubt import out_of_fold
 from tapetum.learn.classifying.plan import Pace
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.fitting.components import Components
-from tapetum.learn.methods import Method
 from tapetum.score.grading import kappa_draws
 from tapetum.score.imbalance import GROUPS, frequency_groups
 from tapetum.score.noise_rate import ESTIMATORS
@@ -109,7 +109,7 @@ def run_version(features: Features, maker: str, methods: Sequence[str], seeds: S
     Raises:
         UsageError: an unknown name, or a method that cannot learn classes.
     """
-    built, train = [classes_method(m) for m in methods], features.train
+    built, train = [method_of(m) for m in methods], features.train
     planted: list[Planted] = []
     judged: list[np.ndarray] = []
     logits, trusts = [list[np.ndarray]() for _ in methods], [list[np.ndarray]() for _ in methods]
@@ -134,18 +134,6 @@ def run_version(features: Features, maker: str, methods: Sequence[str], seeds: S
         by: np.array([estimate(probs, given).rate for probs, given in pairs]) for by, estimate in ESTIMATORS.items()
     }
     return Version(maker, tuple(planted), np.stack(judged), rates, runs, trusted)
-
-
-def classes_method(spec: str) -> Method:
-    """A method of `learn/methods` that learns classes.
-
-    Raises:
-        UsageError: it is unknown or needs something else.
-    """
-    method: Method = Family("tapetum.learn.methods").build(spec)
-    if any(need != "classes" for need in method.NEEDS):
-        raise UsageError(f"{spec} learns from {', '.join(method.NEEDS)}", "a method of classes")
-    return method
 
 
 def tested_records(within: Context, features: Features, version: Version, ordinal: bool) -> list[Record]:

@@ -1,6 +1,12 @@
-"""The methods of the long-tail table, one setting each, which is that of their paper wherever it names one."""
+"""The methods of the long-tail table, one setting each, that of their paper wherever it names one; one by its spec."""
 
 from __future__ import annotations
+
+from tapetum.core.errors import UsageError
+from tapetum.core.registry import Family
+from tapetum.learn.methods import Method
+
+METHODS = Family("tapetum.learn.methods")
 
 COSINE = "head='cosine(scale=30.0)'"
 SAMPLING = tuple(
@@ -44,3 +50,16 @@ FINDINGS = (
     f"one_stage({BINARY}, mixing='mixup')", f"one_stage({BINARY}, mixing='noise')",
     f"one_stage({BINARY}, sharpness=0.05)", f"one_stage({BINARY}, ema=0.99)", f"one_stage({BINARY}, head='hidden')",
 )  # fmt: skip
+
+
+def method_of(spec: str, exclusive: bool = True) -> Method:
+    """A method of `learn/methods` that learns classes, or findings that occur together.
+
+    Raises:
+        UsageError: it is unknown or needs something else.
+    """
+    method: Method = METHODS.build(spec)
+    if any(need != ("classes" if exclusive else "findings") for need in method.NEEDS):
+        what = "classes" if exclusive else "findings that occur together"
+        raise UsageError(f"{spec} learns from {', '.join(method.NEEDS)}", f"a method of {what}")
+    return method

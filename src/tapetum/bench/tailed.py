@@ -15,15 +15,14 @@ from jaxtyping import Float, Float64, Int64
 from tapetum.archive import Archive
 from tapetum.bench.adapting import taught_findings
 from tapetum.bench.measures import MACRO, Context
+from tapetum.bench.tail_methods import method_of
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import DataError, UsageError
-from tapetum.core.registry import Family
 from tapetum.core.types import Embeddings, Interval, Record, Split
 from tapetum.learn.classifying.pictures import Pictures
 from tapetum.learn.classifying.plan import Pace
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.fitting.standardise import Standardiser
-from tapetum.learn.methods import Method
 from tapetum.score.imbalance import (
     GROUPS,
     ClassDraws,
@@ -37,7 +36,6 @@ from tapetum.score.stats.bounds import drawn_difference, drawn_interval
 from tapetum.score.stats.draws import cluster_weights
 from tapetum.score.stats.multiple import holm
 
-METHODS = Family("tapetum.learn.methods")
 SUPERVISED = "supervised"
 COMPARED = ("balanced_accuracy", "auroc", "tail_recall")
 COMPARED_FINDINGS = ("auroc", "tail_auroc")
@@ -225,7 +223,7 @@ def run_methods(
     Raises:
         UsageError: an unknown method, or one that cannot learn such labels.
     """
-    built = [_method(spec, train.exclusive) for spec in methods]
+    built = [method_of(spec, train.exclusive) for spec in methods]
     found = list[list[np.ndarray]]()
     counts = train.counts
     for seed in seeds:
@@ -250,14 +248,6 @@ def _moving(rows: Rows, test: Rows, pictures: tuple[Pictures, Pictures]) -> tupl
     learned, asked = pictures
     taught = learned.taught(rows.embeddings, rows.labels.astype(np.int64), len(rows.classes))
     return taught, asked.asked(test.embeddings.image_ids)
-
-
-def _method(spec: str, exclusive: bool) -> Method:
-    method: Method = METHODS.build(spec)
-    if any(need != ("classes" if exclusive else "findings") for need in method.NEEDS):
-        what = "classes" if exclusive else "findings that occur together"
-        raise UsageError(f"{spec} learns from {', '.join(method.NEEDS)}", f"a method of {what}")
-    return method
 
 
 @dataclass(frozen=True)

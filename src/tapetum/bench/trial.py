@@ -157,6 +157,21 @@ class Trial:
         refuse_copies(how, found, len(asked), learned, self.archive, self.test_archive)
         return found
 
+    def validation(self) -> tuple[list[ImageRecord], list[str]]:
+        """The validation images that look like no training image, and a note on the others.
+
+        Of a copy a model is surer than of anything new: it would put a threshold too low, and a calibration off.
+        """
+        val = self.archive.in_split(Split.VAL)
+        if self.config.copies == "keep":
+            return list(val), []
+        alike = copies(self.archive, [r.image_id for r in self.archive.in_split(Split.TRAIN)], self.archive)
+        kept = [r for r in val if r.image_id not in alike]
+        gone = len(val) - len(kept)
+        return kept, [
+            f"{gone} of {len(val)} validation images left out: they look like training images"
+        ] if gone else []
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of any table of this trial needs to know about the test set and the model."""

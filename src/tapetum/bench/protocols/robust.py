@@ -12,7 +12,6 @@ from tapetum.bench.measures import Context
 from tapetum.bench.results import Results
 from tapetum.bench.robustness import (
     Features,
-    classes_method,
     in_order,
     lost_classes,
     rate_records,
@@ -22,6 +21,7 @@ from tapetum.bench.robustness import (
     trusted_records,
 )
 from tapetum.bench.rows import context
+from tapetum.bench.tail_methods import method_of
 from tapetum.bench.tailed import rows_of
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import UsageError
@@ -112,7 +112,7 @@ def _checked(methods: Sequence[str], rates: Sequence[float], seeds: int) -> tupl
     if not specs or seeds < 1 or not all(0 < r < 1 for r in rates):
         raise UsageError(f"{len(specs)} methods, {seeds} seeds, rates={rates}", "a method, a seed, rates in 0..1")
     for spec in specs:
-        classes_method(spec)
+        method_of(spec)
     return specs
 
 
