@@ -23,8 +23,8 @@ import numpy as np
 
 from tapetum.archive import open_archive
 from tapetum.bench import BenchConfig
-from tapetum.bench.adapting import taught_findings
-from tapetum.bench.few_shot import choose_adapters, curves, nameable, run_grid
+from tapetum.bench.models.adapting import taught_findings
+from tapetum.bench.models.few_shot import choose_adapters, curves, nameable, run_grid
 from tapetum.bench.trial import trial_of
 from tapetum.learn import pretrain
 

@@ -2,8 +2,8 @@
 
     python benchmarks/longtail.py [METHODS] [SEEDS]
 
-METHODS is how many of `bench/tail_methods.py`, 30 by default. The features are made: seven classes in the shares of
-DermaMNIST in 320 directions and noise; 1,003 further rows are tested. In the same run one fit of scikit-learn's
+METHODS is how many of `bench/trust/tail_methods.py`, 30 by default. The features are made: seven classes in the shares
+of DermaMNIST in 320 directions and noise; 1,003 further rows are tested. In the same run one fit of scikit-learn's
 logistic regression, plain and with balanced weights, on the same rows.
 """
 
@@ -19,9 +19,9 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from tapetum.bench.measures import Context
-from tapetum.bench.tail_methods import STANDARD
-from tapetum.bench.tailed import Rows, Runs, Tail, measure, run_methods, tail_records
+from tapetum.bench.tables.measures import Context
+from tapetum.bench.trust.tail_methods import STANDARD
+from tapetum.bench.trust.tailed import Rows, Runs, Tail, measure, run_methods, tail_records
 from tapetum.core.types import Embeddings
 from tapetum.learn.classifying.plan import Pace
 

@@ -27,7 +27,7 @@ from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel, logging
 
 from tapetum.archive import Archive, IngestConfig, ingest, open_archive
 from tapetum.bench.demo import LABELLED, add_truth
-from tapetum.bench.results import read_records
+from tapetum.bench.tables.results import read_records
 from tapetum.core.registry import Family
 from tapetum.core.types import Interval, Split
 from tapetum.learn import embed, load_model, zero_shot

@@ -22,7 +22,7 @@ import torch
 from grounds.clinic import labelled_clinic
 
 from tapetum.archive import Archive
-from tapetum.bench.smaller import Contender, of_model, smaller
+from tapetum.bench.models.smaller import Contender, of_model, smaller
 from tapetum.core.types import Embeddings, Split
 from tapetum.learn import AdaptConfig, Model, adapt, embed, zero_shot
 from tapetum.learn.distil import DistilConfig, distil

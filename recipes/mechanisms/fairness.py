@@ -18,12 +18,12 @@ import numpy as np
 
 from tapetum.archive import Archive, IngestConfig, ingest, open_archive
 from tapetum.bench import BenchConfig, Results, run_bench
-from tapetum.bench.acquisition import ACQUISITION, BORDER, DEVICE, MISSING
 from tapetum.bench.demo import LABELLED, add_truth, enough
 from tapetum.bench.groups import groups_of
-from tapetum.bench.measures import Context
-from tapetum.bench.subgrouped import Compared, compare_groups
+from tapetum.bench.tables.measures import Context
 from tapetum.bench.trial import Scored
+from tapetum.bench.trust.acquisition import ACQUISITION, BORDER, DEVICE, MISSING
+from tapetum.bench.trust.subgrouped import Compared, compare_groups
 from tapetum.core.store import atomic_write
 from tapetum.phantom import ClinicConfig, make_clinic
 from tapetum.score.subgroups import Resampling, subgroup_aurocs

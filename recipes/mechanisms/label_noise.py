@@ -18,9 +18,9 @@ import torch
 from grounds.classes import CLASSES, SHARES, features
 from grounds.told import told
 
-from tapetum.bench.label_noise import AS_GIVEN, at_rates
-from tapetum.bench.measures import MACRO, Context
-from tapetum.bench.robustness import Features, Version, run_version, tested_records, trusted_records
+from tapetum.bench.tables.measures import MACRO, Context
+from tapetum.bench.trust.label_noise import AS_GIVEN, at_rates
+from tapetum.bench.trust.robustness import Features, Version, run_version, tested_records, trusted_records
 from tapetum.core.registry import Family, Spec
 from tapetum.core.types import Record
 from tapetum.learn.classifying.plan import Pace

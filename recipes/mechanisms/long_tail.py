@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from grounds.told import told, verdict
 
-from tapetum.bench.measures import Context
-from tapetum.bench.tailed import Rows, Tail, measure, run_methods, tail_records
+from tapetum.bench.tables.measures import Context
+from tapetum.bench.trust.tailed import Rows, Tail, measure, run_methods, tail_records
 from tapetum.core.types import Embeddings, Interval
 from tapetum.learn.classifying.plan import Pace
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tapetum.bench.domains import Cut, Pooled, cut
-from tapetum.bench.shift_settings import ERM, Grid
-from tapetum.bench.shifted import Chosen, Learner, chosen_for
+from tapetum.bench.trust.domains import Cut, Pooled, cut
+from tapetum.bench.trust.shift_settings import ERM, Grid
+from tapetum.bench.trust.shifted import Chosen, Learner, chosen_for
 from tapetum.core.types import Interval, Laterality, Split
 from tapetum.learn.features.embedder import Embedder
 from tapetum.phantom import EyeSpec, render_eye

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tapetum.bench.suites import SUITES
+from tapetum.bench.altered.suites import SUITES
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
 

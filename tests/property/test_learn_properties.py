@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapetum.bench.controls import shuffle_between_patients
+from tapetum.bench.models.controls import shuffle_between_patients
 from tapetum.learn.adapt import draw_shots
 from tapetum.learn.fitting.ridge import Gram, patient_folds
 from tapetum.learn.pairing.pairs import Pairs

@@ -9,9 +9,9 @@ import pytest
 from sklearn.metrics import brier_score_loss, log_loss
 
 from tapetum.bench import BenchConfig, run_bench
-from tapetum.bench.calibrated import TOP, calibrators_for, probe_of, stated_by
-from tapetum.bench.page import page
+from tapetum.bench.pages.results import page
 from tapetum.bench.trial import trial_of
+from tapetum.bench.trust.calibrated import TOP, calibrators_for, probe_of, stated_by
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Split

@@ -9,8 +9,8 @@ import re
 import numpy as np
 import pytest
 
-from tapetum.bench.card import CONTROL, model_card, records_of_model
-from tapetum.bench.results import as_json
+from tapetum.bench.pages.card import CONTROL, model_card, records_of_model
+from tapetum.bench.tables.results import as_json
 from tapetum.core.errors import ArtefactError
 from tapetum.core.types import Interval, Record
 from tapetum.learn import Model

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import pytest
 
-from tapetum.bench.checklist import CHECKLISTS, Checklist, Fact, Item, checklist
+from tapetum.bench.pages.checklist import CHECKLISTS, Checklist, Fact, Item, checklist
 from tapetum.bench.whole import PARTS, Outcome, Planned, Whole
 from tapetum.bench.whole.facts import facts_of
 from tapetum.bench.whole.result import DONE
@@ -24,7 +24,7 @@ STARD = "1 2 3 4 5 6 7 8 9 10a 10b 11 12a 12b 13a 13b 14 15 16 17 18 19 20 21a 2
 
 
 def raw(name):
-    return tomllib.loads(files("tapetum.bench").joinpath(f"checklists/{name}.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(files("tapetum.bench.pages").joinpath(f"checklists/{name}.toml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tapetum.bench.comparison.cost import Cost, learned_values
 from tapetum.bench.comparison.page import comparison_page
 from tapetum.bench.comparison.plan import Cell
 from tapetum.bench.comparison.result import Comparison, lines_of
-from tapetum.bench.measures import Context
+from tapetum.bench.tables.measures import Context
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.store import read_meta
 from tapetum.learn import AdaptConfig, adapt

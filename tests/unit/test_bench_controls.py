@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tapetum.bench import BenchConfig
-from tapetum.bench.controls import negative_control, shuffle_between_patients
-from tapetum.bench.rows import score
+from tapetum.bench.models.controls import negative_control, shuffle_between_patients
+from tapetum.bench.tables.rows import score
 from tapetum.bench.trial import trial_of
 from tapetum.core.errors import DataError, UsageError
 from tapetum.learn.fitting import ridge

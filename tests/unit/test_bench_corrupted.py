@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from tapetum.bench import BenchConfig, run_bench
-from tapetum.bench.changed import as_it_is, embed_changed, rng_of
-from tapetum.bench.corrupting import ALL, clean_records, corrupted_records, measure, relative_records
-from tapetum.bench.measures import Context
-from tapetum.bench.photographed import border_colour, field_of
-from tapetum.bench.results import Results
-from tapetum.bench.subject import some_of
-from tapetum.bench.suites import CORRUPTIONS, GENERIC, SUITES, suite_of
+from tapetum.bench.altered.changed import as_it_is, embed_changed, rng_of
+from tapetum.bench.altered.photographed import border_colour, field_of
+from tapetum.bench.altered.suites import CORRUPTIONS, GENERIC, SUITES, suite_of
+from tapetum.bench.models.subject import some_of
+from tapetum.bench.tables.measures import Context
+from tapetum.bench.tables.results import Results
 from tapetum.bench.trial import Scored
+from tapetum.bench.trust.corrupting import ALL, clean_records, corrupted_records, measure, relative_records
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Predictions
 from tapetum.learn.features.embedder import Embedder

@@ -13,10 +13,19 @@ from PIL import Image
 
 from tapetum.archive import Archive, IngestConfig, ingest, open_archive
 from tapetum.bench import BenchConfig, Results, run_bench
-from tapetum.bench.acquisition import ACQUISITION, BORDER, DEVICE, MISSING, Bins, border_strips, corners, traces_of
-from tapetum.bench.measures import Context
-from tapetum.bench.shortcuts import Told, warnings_of
-from tapetum.bench.subgrouped import Compared, attribute_records, gap_notes
+from tapetum.bench.tables.measures import Context
+from tapetum.bench.trust.acquisition import (
+    ACQUISITION,
+    BORDER,
+    DEVICE,
+    MISSING,
+    Bins,
+    border_strips,
+    corners,
+    traces_of,
+)
+from tapetum.bench.trust.shortcuts import Told, warnings_of
+from tapetum.bench.trust.subgrouped import Compared, attribute_records, gap_notes
 from tapetum.core.errors import LeakageError, UsageError
 from tapetum.core.types import Embeddings, Interval
 from tapetum.score.subgroups import Resampling, subgroup_aurocs

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tapetum.bench import BenchConfig, run_bench
-from tapetum.bench.few_shot import Curves, Grid, choose_adapters, curves, run_grid
+from tapetum.bench.models.few_shot import Curves, Grid, choose_adapters, curves, run_grid
 from tapetum.bench.trial import trial_of
 from tapetum.core.errors import DataError, UsageError
 from tapetum.learn import AdaptConfig, adapt, zero_shot

@@ -12,8 +12,8 @@ from PIL import Image
 
 from tapetum.archive import Archive, IngestConfig, ingest, open_archive
 from tapetum.bench import BenchConfig, run_bench
-from tapetum.bench.masking import BORDER, CENTRE, FIELD, FILE, Masker, MaskFiles, filled, grown
-from tapetum.bench.page import page
+from tapetum.bench.altered.masking import BORDER, CENTRE, FIELD, FILE, Masker, MaskFiles, filled, grown
+from tapetum.bench.pages.results import page
 from tapetum.core.errors import DataError, UsageError
 from toys import ENCODER
 

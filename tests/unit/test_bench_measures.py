@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from tapetum.bench.measures import Context, class_records, decision_records, grade_records, ranking_records, rename
+from tapetum.bench.tables.measures import (
+    Context,
+    class_records,
+    decision_records,
+    grade_records,
+    ranking_records,
+    rename,
+)
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Interval
 

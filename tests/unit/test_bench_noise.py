@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tapetum.bench import BenchConfig, run_bench
-from tapetum.bench.label_noise import AS_GIVEN, SHUFFLED, learned_on, plant, versions_of
 from tapetum.bench.trial import readings, trial_of
+from tapetum.bench.trust.label_noise import AS_GIVEN, SHUFFLED, learned_on, plant, versions_of
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Split
 from toys import COLOURS, ENCODER, TEXT, clinic

@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from tapetum.archive import open_archive
 from tapetum.bench import BenchConfig, run_bench
-from tapetum.bench.outlying import known_of, parts_of
 from tapetum.bench.trial import trial_of
+from tapetum.bench.trust.outlying import known_of, parts_of
 from tapetum.core.errors import DataError, LeakageError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Split

@@ -14,11 +14,11 @@ import pytest
 
 from tapetum.archive import IngestConfig, ingest, open_archive
 from tapetum.bench import BenchConfig, Results, run_bench
-from tapetum.bench.examples import Pictures, best_images, failures, measurable, nearest_texts, overlay, verdict
-from tapetum.bench.page import page, write_page
-from tapetum.bench.page_parts import report, table
-from tapetum.bench.plots import Line, control_plot, interval_bar, roc_line, roc_panel
-from tapetum.bench.results import Control
+from tapetum.bench.pages.examples import Pictures, best_images, failures, measurable, nearest_texts, overlay, verdict
+from tapetum.bench.pages.parts import report, table
+from tapetum.bench.pages.plots import Line, control_plot, interval_bar, roc_line, roc_panel
+from tapetum.bench.pages.results import page, write_page
+from tapetum.bench.tables.results import Control
 from tapetum.bench.trial import Scored
 from tapetum.core.types import Interval, Laterality, Predictions, Record
 from tapetum.knowledge import load_pack

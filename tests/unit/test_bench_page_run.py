@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from tapetum.bench.page_run import Stage, environment, run_page, stages, write_run
-from tapetum.bench.plots_run import loss_plot, rate_plot, ticks
+from tapetum.bench.pages.plots_training import loss_plot, rate_plot, ticks
+from tapetum.bench.pages.training import Stage, environment, run_page, stages, write_run
 from tapetum.learn import Model
 
 LOG = {

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tapetum.bench import BenchConfig, run_bench
-from tapetum.bench.page import page
-from tapetum.bench.page_shots import _apart, shot_plot, shots_section
+from tapetum.bench.pages.results import page
+from tapetum.bench.pages.shots import _apart, shot_plot, shots_section
 from tapetum.core.types import Interval
 from toys import ENCODER, TEXT
 

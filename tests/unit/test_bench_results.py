@@ -8,7 +8,7 @@ import math
 import pytest
 
 from tapetum.bench import Results, read_records
-from tapetum.bench.results import Control, as_json
+from tapetum.bench.tables.results import Control, as_json
 from tapetum.core.errors import ArtefactError
 from tapetum.core.store import read_meta
 from tapetum.core.types import Interval, Record

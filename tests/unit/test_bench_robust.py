@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tapetum.bench import BenchConfig, run_bench
-from tapetum.bench import robustness as robustness_module
-from tapetum.bench.label_noise import AS_GIVEN
-from tapetum.bench.measures import Context
-from tapetum.bench.robustness import (
+from tapetum.bench.tables.measures import Context
+from tapetum.bench.trust import robustness as robustness_module
+from tapetum.bench.trust.label_noise import AS_GIVEN
+from tapetum.bench.trust.robustness import (
     Features,
     Version,
     in_order,
@@ -23,7 +23,7 @@ from tapetum.bench.robustness import (
     run_version,
     trusted_records,
 )
-from tapetum.bench.tailed import Rows, Runs
+from tapetum.bench.trust.tailed import Rows, Runs
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Embeddings

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tapetum.bench.select import RULES, Candidate, leave_one_domain_out, oracle, training_domain
+from tapetum.bench.trust.select import RULES, Candidate, leave_one_domain_out, oracle, training_domain
 from tapetum.core.errors import DataError
 
 A = Candidate("a", {"x": 0.9, "y": 0.7}, {"x": 0.5, "y": 0.6}, 0.55)  # means .80, .55

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tapetum.bench import BenchConfig, run_bench
-from tapetum.bench.domains import Pooled, cut, pooled_of
-from tapetum.bench.select import RULES
-from tapetum.bench.shift_settings import NAMED, Grid, needs_domains, reads_target, settings_of
-from tapetum.bench.shifted import Learner, chosen_for, learnable, macro
 from tapetum.bench.trial import readings, trial_of
+from tapetum.bench.trust.domains import Pooled, cut, pooled_of
+from tapetum.bench.trust.select import RULES
+from tapetum.bench.trust.shift_settings import NAMED, Grid, needs_domains, reads_target, settings_of
+from tapetum.bench.trust.shifted import Learner, chosen_for, learnable, macro
 from tapetum.core.errors import DataError, LeakageError, UsageError
 from tapetum.core.types import Split
 from toys import COLOURS, ENCODER, clinic

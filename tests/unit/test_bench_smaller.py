@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from tapetum.bench import smaller as smaller_module
-from tapetum.bench.smaller import Contender, judged, of_folder, of_model, smaller
+from tapetum.bench.models import smaller as smaller_module
+from tapetum.bench.models.smaller import Contender, judged, of_folder, of_model, smaller
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Split
 from tapetum.learn import AdaptConfig, adapt, zero_shot

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tapetum.bench.controls import shuffle_between_patients
+from tapetum.bench.models.controls import shuffle_between_patients
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Split
 from tapetum.knowledge import load_pack, parse_report

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tapetum.bench.page_run import write_run
+from tapetum.bench.pages.training import write_run
 from tapetum.core.errors import ArtefactError, UsageError
 from tapetum.core.types import Split
 from tapetum.learn import PretrainConfig, embed, load_model, pretrain, zero_shot

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tapetum.bench.robustness import Features
-from tapetum.bench.tailed import Rows
+from tapetum.bench.trust.robustness import Features
+from tapetum.bench.trust.tailed import Rows
 from tapetum.core.types import Embeddings, Laterality
 from tapetum.learn.features.embedder import Embedder
 from tapetum.phantom import EyeSpec, render_eye

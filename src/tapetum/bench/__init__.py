@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tapetum.bench.results import Results, read_records
 from tapetum.bench.run import evaluate, run_bench
+from tapetum.bench.tables.results import Results, read_records
 from tapetum.bench.trial import BenchConfig
 
 __all__ = ["BenchConfig", "Results", "evaluate", "read_records", "run_bench"]

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from tapetum.archive import Archive, IngestConfig, audit, ingest, open_archive
-from tapetum.bench.demo_picture import results_picture
-from tapetum.bench.measures import MACRO
-from tapetum.bench.results import Results
+from tapetum.bench.pages.demonstration import results_picture
 from tapetum.bench.run import run_bench
+from tapetum.bench.tables.measures import MACRO
+from tapetum.bench.tables.results import Results
 from tapetum.bench.trial import BenchConfig, code_digest
 from tapetum.core.config import digest
 from tapetum.core.store import atomic_write, package_version

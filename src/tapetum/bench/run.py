@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from tapetum.archive import Archive
-from tapetum.bench.measures import Context
 from tapetum.bench.refusals import refuse_chosen_on
-from tapetum.bench.results import Results
-from tapetum.bench.rows import records_of, truth_note
+from tapetum.bench.tables.measures import Context
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import records_of, truth_note
 from tapetum.bench.trial import BenchConfig, Scored, trial_of
 from tapetum.core.errors import DataError
 from tapetum.core.registry import Family, Spec

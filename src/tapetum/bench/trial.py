@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-import tapetum
 from tapetum.archive import Archive
 from tapetum.archive.duplicates import copies
 from tapetum.bench.budget import refuse_unequal, settings_of
@@ -340,7 +339,7 @@ def _book(archive: Archive, split: str) -> list[dict[str, str]]:
 @functools.cache
 def code_digest() -> str:
     """SHA-256 over the package's own sources, so that a number can be followed back to the code that made it."""
-    root, whole = Path(tapetum.__file__).parent, hashlib.sha256()
+    root, whole = Path(__file__).parents[1], hashlib.sha256()
     for file in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".toml")):
         whole.update(f"{file.relative_to(root).as_posix()}\0{file_digest(file)}\n".encode())
     return whole.hexdigest()

@@ -17,7 +17,7 @@ SplitOf = Annotated[str, typer.Option("--split", help="The patients that the tab
 def distil(run: Run, model: ModelAt = None, out: Out = None, split: SplitOf = "val", log: LogAt = None) -> None:
     """Teach a small model what a large one knows; a table of size, speed and AUROC says what it cost."""
     from tapetum.archive import open_archive
-    from tapetum.bench.smaller import of_model, smaller
+    from tapetum.bench.models.smaller import of_model, smaller
     from tapetum.learn import load_model
     from tapetum.learn.distil import DistilConfig, distil
 
@@ -43,7 +43,7 @@ def onnx(
 ) -> None:
     """Export a checkpoint as a folder that onnxruntime runs, without torch and without Tapetum."""
     from tapetum.archive import open_archive
-    from tapetum.bench.smaller import judged
+    from tapetum.bench.models.smaller import judged
     from tapetum.learn import load_model
     from tapetum.learn.exporting.folder import ExportConfig, export_model
     from tapetum.learn.predict import askable

@@ -20,10 +20,10 @@ from tapetum.core.store import META, Meta, atomic_write, content_digest, plain_j
 if TYPE_CHECKING:
     from tapetum.archive import Archive, AuditReport, IngestSummary
     from tapetum.bench import Results
-    from tapetum.bench.card import Card
     from tapetum.bench.comparison import Comparison
     from tapetum.bench.demo import Demo
-    from tapetum.bench.smaller import Smaller
+    from tapetum.bench.models.smaller import Smaller
+    from tapetum.bench.pages.card import Card
     from tapetum.core.types import Embeddings, Predictions
     from tapetum.learn import Model
     from tapetum.learn.exporting.folder import Export
@@ -90,7 +90,7 @@ def model(run: Run, made: Model, out: Path, *, then: str, phantom: bool) -> None
         "log": dict(made.log),
         "operating": made.operating.as_dict() if made.operating else None,
     }
-    from tapetum.bench.page_run import write_run
+    from tapetum.bench.pages.training import write_run
     from tapetum.learn.training.together import is_first
 
     seconds = time.monotonic() - run.started
@@ -199,7 +199,7 @@ def gate(run: Run, made: Gate, out: Path) -> None:
 
 def results(run: Run, found: Results, out: Path | None) -> None:
     """The table; Records and page where a folder is asked for."""
-    from tapetum.bench.results import as_json
+    from tapetum.bench.tables.results import as_json
 
     wrote = [found.save(out)] if out else []
     control = dataclasses.asdict(found.control) if found.control else None
@@ -210,7 +210,7 @@ def results(run: Run, found: Results, out: Path | None) -> None:
 
 def comparison(run: Run, found: Comparison, out: Path | None) -> None:
     """The table; code 3 where a cell had to be left out."""
-    from tapetum.bench.results import as_json
+    from tapetum.bench.tables.results import as_json
 
     wrote = [found.save(out)] if out else []
     left_out = list(found.absent)

@@ -253,7 +253,7 @@ def card(
     out: Out = None,
 ) -> None:
     """Write a checkpoint's model card: quality only as bench runs of this very checkpoint measured it."""
-    from tapetum.bench.card import model_card
+    from tapetum.bench.pages.card import model_card
     from tapetum.core.store import read_meta
     from tapetum.learn import load_model
 

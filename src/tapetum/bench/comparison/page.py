@@ -7,8 +7,8 @@ import math
 from tapetum.bench.comparison.pictures import colour_of, curves, prices
 from tapetum.bench.comparison.plan import ALL
 from tapetum.bench.comparison.result import Comparison, Line
-from tapetum.bench.page import PHANTOM, contents
-from tapetum.bench.page_parts import document, figure, paragraph, section, table, text
+from tapetum.bench.pages.parts import document, figure, paragraph, section, table, text
+from tapetum.bench.pages.results import PHANTOM, contents
 from tapetum.core.store import package_version
 from tapetum.learn.model import INTENDED_USE
 

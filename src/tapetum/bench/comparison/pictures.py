@@ -10,7 +10,7 @@ import numpy as np
 
 from tapetum.bench.comparison.plan import ALL
 from tapetum.bench.comparison.result import Line
-from tapetum.bench.plots import svg
+from tapetum.bench.pages.plots import svg
 
 COLOURS = 6
 _WIDTH, _HEIGHT = 340, 230

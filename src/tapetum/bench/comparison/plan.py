@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from tapetum.bench.few_shot import needs_words
+from tapetum.bench.models.few_shot import needs_words
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family, Spec, nearest
 from tapetum.learn.aligner.joint import text_spec

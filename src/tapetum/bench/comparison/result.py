@@ -17,8 +17,8 @@ from jaxtyping import Float
 from tapetum.bench.comparison.cells import LeftOut, Measured
 from tapetum.bench.comparison.cost import Cost
 from tapetum.bench.comparison.plan import Cell
-from tapetum.bench.measures import MACRO, Context
-from tapetum.bench.results import as_json
+from tapetum.bench.tables.measures import MACRO, Context
+from tapetum.bench.tables.results import as_json
 from tapetum.core.store import Meta, new_artefact
 from tapetum.core.types import Interval, Record
 from tapetum.score.ranking import rank

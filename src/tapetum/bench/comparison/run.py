@@ -11,7 +11,7 @@ from tapetum.archive import Archive
 from tapetum.bench.comparison.cells import Bench, LeftOut, Measured
 from tapetum.bench.comparison.plan import Cell, CompareConfig, cells_of
 from tapetum.bench.comparison.result import Comparison, lines_of
-from tapetum.bench.measures import Context
+from tapetum.bench.tables.measures import Context
 from tapetum.bench.trial import BenchConfig, Trial, trial_of
 from tapetum.core.errors import DataError
 from tapetum.core.types import Split

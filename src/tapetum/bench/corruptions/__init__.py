@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 
 class Corruption(Protocol):
-    """A function of the family; which ones an image of which kind may meet is said in `bench/suites.py`."""
+    """A function of the family; which ones an image of which kind may meet is said in `bench/altered/suites.py`."""
 
     def __call__(
         self, image: UInt8[np.ndarray, "h w 3"], *, severity: float, rng: np.random.Generator

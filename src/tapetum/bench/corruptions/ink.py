@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from tapetum.bench.photographed import check_severity, image_of, light_of
+from tapetum.bench.altered.photographed import check_severity, image_of, light_of
 
 __all__ = ["ink"]
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from tapetum.bench.photographed import border_colour, check_severity
+from tapetum.bench.altered.photographed import border_colour, check_severity
 
 __all__ = ["off_centre"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import UInt8
 
-from tapetum.bench.photographed import as_the_phantom
+from tapetum.bench.altered.photographed import as_the_phantom
 
 __all__ = ["speckle"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import UInt8
 
-from tapetum.bench.photographed import check_severity, image_of, light_of
+from tapetum.bench.altered.photographed import check_severity, image_of, light_of
 
 __all__ = ["stain"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tapetum.bench.results import Results
+from tapetum.bench.tables.results import Results
 from tapetum.bench.trial import Trial
 
 

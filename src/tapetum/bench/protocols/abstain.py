@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tapetum.bench.abstaining import coverage_records, doubt_kinds, kept_record, set_records
-from tapetum.bench.results import Results
-from tapetum.bench.rows import context, records_of, score, truth_note
-from tapetum.bench.subject import subject_of
+from tapetum.bench.models.subject import subject_of
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import context, records_of, score, truth_note
 from tapetum.bench.trial import Trial
+from tapetum.bench.trust.abstaining import coverage_records, doubt_kinds, kept_record, set_records
 from tapetum.learn.gate import GateConfig, fit_gate
 
 __all__ = ["abstain"]

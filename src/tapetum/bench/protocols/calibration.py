@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from tapetum.bench.calibrated import calibrators_for, probe_of, shown_on_page, stated_by
-from tapetum.bench.calibrated_records import (
+from tapetum.bench.groups import groups_of
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import context
+from tapetum.bench.trial import Trial
+from tapetum.bench.trust.calibrated import calibrators_for, probe_of, shown_on_page, stated_by
+from tapetum.bench.trust.calibrated_records import (
     common_columns,
     difference_records,
     group_records,
     measured,
     row_records,
 )
-from tapetum.bench.groups import groups_of
-from tapetum.bench.results import Results
-from tapetum.bench.rows import context
-from tapetum.bench.trial import Trial
 from tapetum.core.errors import DataError, UsageError
 
 __all__ = ["calibration"]

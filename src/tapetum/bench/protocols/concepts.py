@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from tapetum.bench.adapting import taught_findings
-from tapetum.bench.few_shot import in_words as rows_in_words
-from tapetum.bench.few_shot import needs_concepts, plain_rows
-from tapetum.bench.measures import MACRO, Context, ranking_records
-from tapetum.bench.results import Results
-from tapetum.bench.rows import alarm_notes, context
+from tapetum.bench.models.adapting import taught_findings
+from tapetum.bench.models.few_shot import in_words as rows_in_words
+from tapetum.bench.models.few_shot import needs_concepts, plain_rows
+from tapetum.bench.tables.measures import MACRO, Context, ranking_records
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import alarm_notes, context
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family, Spec

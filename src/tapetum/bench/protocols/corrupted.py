@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tapetum.bench.changed import Change, as_it_is, embed_changed, embedder_of, rng_of
-from tapetum.bench.corrupting import clean_records, corrupted_records, measure, relative_records
-from tapetum.bench.results import Results
-from tapetum.bench.rows import records_of, truth_note
-from tapetum.bench.subject import Asked, asked_of, some_of, subject_of
-from tapetum.bench.suites import CORRUPTIONS, suite_of
+from tapetum.bench.altered.changed import Change, as_it_is, embed_changed, embedder_of, rng_of
+from tapetum.bench.altered.suites import CORRUPTIONS, suite_of
+from tapetum.bench.models.subject import Asked, asked_of, some_of, subject_of
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import records_of, truth_note
 from tapetum.bench.trial import Scored, Trial
+from tapetum.bench.trust.corrupting import clean_records, corrupted_records, measure, relative_records
 from tapetum.core.errors import UsageError
 from tapetum.core.types import UNKNOWN
 
@@ -46,7 +46,7 @@ def corrupted(
     Args:
         trial: what is learned on and tested; a checkpoint is tested as it is, else `adapter` is fitted.
         adapter: spec of a linear adapter on frozen features.
-        corruptions: names of `bench/corruptions`; by default the suite of the modality, see `bench/suites.py`.
+        corruptions: names of `bench/corruptions`; by default the suite of the modality, see `bench/altered/suites.py`.
         modality: whose suite; by default what most tested images say of themselves.
         severities: 0 (nothing) to 1 (hardly anybody could read it).
         images: tested at least, of patients drawn by the seed, each with all images; 0 = all.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tapetum.bench.crossing import cell_records, places, run_teaching, teachings
-from tapetum.bench.label_noise import at_rates
-from tapetum.bench.results import Results
+from tapetum.bench.tables.results import Results
 from tapetum.bench.trial import Trial
+from tapetum.bench.trust.crossing import cell_records, places, run_teaching, teachings
+from tapetum.bench.trust.label_noise import at_rates
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.learn.classifying.plan import Pace

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from tapetum.bench.groups import groups_of
-from tapetum.bench.measures import Context
-from tapetum.bench.results import Results
-from tapetum.bench.rows import context, records_of, score, truth_note
-from tapetum.bench.shortcuts import Told, learned_traces, of_probe, probe_records, probes_of, told_by, warnings_of
-from tapetum.bench.subgrouped import attribute_records, compare_groups, compared_records, gap_notes
-from tapetum.bench.subject import SELECTION, subject_of
+from tapetum.bench.models.subject import SELECTION, subject_of
+from tapetum.bench.tables.measures import Context
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import context, records_of, score, truth_note
 from tapetum.bench.trial import Scored, Trial
+from tapetum.bench.trust.shortcuts import Told, learned_traces, of_probe, probe_records, probes_of, told_by, warnings_of
+from tapetum.bench.trust.subgrouped import attribute_records, compare_groups, compared_records, gap_notes
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.core.types import ImageRecord, Record, Split

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from tapetum.bench.adapting import taught_findings
-from tapetum.bench.few_shot import choose_adapters, curves, nameable, needs_words, run_grid
-from tapetum.bench.measures import MACRO
-from tapetum.bench.results import Results
-from tapetum.bench.rows import context
+from tapetum.bench.models.adapting import taught_findings
+from tapetum.bench.models.few_shot import choose_adapters, curves, nameable, needs_words, run_grid
+from tapetum.bench.tables.measures import MACRO
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import context
 from tapetum.bench.trial import Trial
 from tapetum.core.types import Interval, Record
 

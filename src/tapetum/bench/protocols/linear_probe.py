@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tapetum.bench.adapting import measure_adapter
-from tapetum.bench.results import Results
+from tapetum.bench.models.adapting import measure_adapter
+from tapetum.bench.tables.results import Results
 from tapetum.bench.trial import Trial
 
 __all__ = ["linear_probe"]

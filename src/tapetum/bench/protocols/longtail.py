@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from tapetum.bench.results import Results
-from tapetum.bench.rows import context
-from tapetum.bench.tail_methods import FINDINGS, STANDARD
-from tapetum.bench.tailed import Measured, Rows, Tail, measure, rows_of, run_methods, tail_records
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import context
 from tapetum.bench.trial import Trial
+from tapetum.bench.trust.tail_methods import FINDINGS, STANDARD
+from tapetum.bench.trust.tailed import Measured, Rows, Tail, measure, rows_of, run_methods, tail_records
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.learn.classifying.pictures import Pictures
@@ -53,7 +53,7 @@ def longtail(
 
     Args:
         trial: what is learned on (train) and tested; every image has exactly one class.
-        methods: specs of `learn/methods`, by default all of `bench/tail_methods.py`; the first one is compared with.
+        methods: specs of `learn/methods`, by default all of `bench/trust/tail_methods.py`, compared with the first.
         seeds: runs of each method, from the seed of the run on.
         together: findings that occur together in place of classes: AUROCs of all, head, medium and tail findings.
         mode: `frozen` features, or `finetune`: the tower learns too, on pictures that are changed anew in each epoch;

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from tapetum.bench.changed import Change, as_it_is, embed_changed, embedder_of
-from tapetum.bench.corrupting import Measured, measure
-from tapetum.bench.masking import BORDER, CENTRE, FIELD, FILE, STEPS, Masker, MaskFiles
-from tapetum.bench.measures import MACRO, Context
-from tapetum.bench.results import Results
-from tapetum.bench.rows import records_of, truth_note
-from tapetum.bench.shortcuts import Probe, Told, told_by, warnings_of
-from tapetum.bench.subject import Asked, asked_of, some_of, subject_of
+from tapetum.bench.altered.changed import Change, as_it_is, embed_changed, embedder_of
+from tapetum.bench.altered.masking import BORDER, CENTRE, FIELD, FILE, STEPS, Masker, MaskFiles
+from tapetum.bench.models.subject import Asked, asked_of, some_of, subject_of
+from tapetum.bench.tables.measures import MACRO, Context
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import records_of, truth_note
 from tapetum.bench.trial import Scored, Trial
+from tapetum.bench.trust.corrupting import Measured, measure
+from tapetum.bench.trust.shortcuts import Probe, Told, told_by, warnings_of
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Embeddings, ImageRecord, Interval, Record, Split

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapetum.bench.adapting import taught_findings
-from tapetum.bench.label_noise import (
+from tapetum.bench.models.adapting import taught_findings
+from tapetum.bench.tables.measures import Context
+from tapetum.bench.tables.results import Results
+from tapetum.bench.trial import Trial
+from tapetum.bench.trust.label_noise import (
     AS_GIVEN,
     SHUFFLED,
     Learned,
@@ -15,16 +18,13 @@ from tapetum.bench.label_noise import (
     probe_digest,
     versions_of,
 )
-from tapetum.bench.label_noise_records import (
+from tapetum.bench.trust.label_noise_records import (
     control_record,
     cost_records,
     detection_records,
     doubt_records,
     rate_records,
 )
-from tapetum.bench.measures import Context
-from tapetum.bench.results import Results
-from tapetum.bench.trial import Trial
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family, Spec
 from tapetum.core.types import Record

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tapetum.bench.outlying import by_labels, chosen_scores, known_of, parts_of, score_records, values_of
-from tapetum.bench.outlying_words import words_of
-from tapetum.bench.results import Results
+from tapetum.bench.tables.results import Results
 from tapetum.bench.trial import Trial
+from tapetum.bench.trust.outlying import by_labels, chosen_scores, known_of, parts_of, score_records, values_of
+from tapetum.bench.trust.outlying_words import words_of
 from tapetum.core.errors import UsageError
 
 __all__ = ["ood"]

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from tapetum.bench.results import Results
-from tapetum.bench.rows import alarm_notes, context
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import alarm_notes, context
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Spec

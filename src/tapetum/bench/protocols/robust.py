@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tapetum.bench.label_noise import AS_GIVEN, at_rates
-from tapetum.bench.measures import Context
-from tapetum.bench.results import Results
-from tapetum.bench.robustness import (
+from tapetum.bench.tables.measures import Context
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import context
+from tapetum.bench.trial import Trial
+from tapetum.bench.trust.label_noise import AS_GIVEN, at_rates
+from tapetum.bench.trust.robustness import (
     Features,
     in_order,
     lost_classes,
@@ -20,10 +22,8 @@ from tapetum.bench.robustness import (
     tested_records,
     trusted_records,
 )
-from tapetum.bench.rows import context
-from tapetum.bench.tail_methods import method_of
-from tapetum.bench.tailed import rows_of
-from tapetum.bench.trial import Trial
+from tapetum.bench.trust.tail_methods import method_of
+from tapetum.bench.trust.tailed import rows_of
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.core.types import Record

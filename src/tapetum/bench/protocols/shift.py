@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tapetum.bench.adapting import taught_findings
-from tapetum.bench.domains import Cut, Pooled, cut, pooled_of
-from tapetum.bench.measures import Context
-from tapetum.bench.results import Results
-from tapetum.bench.select import RULES
-from tapetum.bench.shift_records import domain_records, held_of, overall_records
-from tapetum.bench.shift_settings import ERM, Grid, told
-from tapetum.bench.shifted import Chosen, Learner, chosen_for, learnable
+from tapetum.bench.models.adapting import taught_findings
+from tapetum.bench.tables.measures import Context
+from tapetum.bench.tables.results import Results
 from tapetum.bench.trial import Trial
+from tapetum.bench.trust.domains import Cut, Pooled, cut, pooled_of
+from tapetum.bench.trust.select import RULES
+from tapetum.bench.trust.shift_records import domain_records, held_of, overall_records
+from tapetum.bench.trust.shift_settings import ERM, Grid, told
+from tapetum.bench.trust.shifted import Chosen, Learner, chosen_for, learnable
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import nearest
 from tapetum.core.types import Record, Split

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tapetum.bench.controls import control_records, negative_control
-from tapetum.bench.results import Results
-from tapetum.bench.rows import alarm_notes, context, of_model, records_of, score, truth_note
+from tapetum.bench.models.controls import control_records, negative_control
+from tapetum.bench.tables.results import Results
+from tapetum.bench.tables.rows import alarm_notes, context, of_model, records_of, score, truth_note
 from tapetum.bench.trial import Scored, Trial
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Spec

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from tapetum.archive import Archive
-from tapetum.bench.checklist import Fact
-from tapetum.bench.metric_words import head_of
+from tapetum.bench.pages.checklist import Fact
+from tapetum.bench.tables.metric_words import head_of
 from tapetum.bench.whole.result import DONE, Outcome, Whole, number, told_of
 from tapetum.core.store import package_version
 from tapetum.core.types import UNKNOWN, ImageRecord, Record, Split

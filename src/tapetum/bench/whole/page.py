@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Sequence
 
-from tapetum.bench.checklist import Checklist
-from tapetum.bench.metric_words import head_of
-from tapetum.bench.page import PHANTOM, PRIVATE, contents
-from tapetum.bench.page_numbers import glossary_section
-from tapetum.bench.page_parts import definitions, document, paragraph, section, text
-from tapetum.bench.results import Results
+from tapetum.bench.pages.checklist import Checklist
+from tapetum.bench.pages.numbers import glossary_section
+from tapetum.bench.pages.parts import definitions, document, paragraph, section, text
+from tapetum.bench.pages.results import PHANTOM, PRIVATE, contents
+from tapetum.bench.tables.metric_words import head_of
+from tapetum.bench.tables.results import Results
 from tapetum.bench.whole.result import DONE, FAILED, MAIN, Outcome, Whole, told_of
 from tapetum.core.store import package_version
 from tapetum.core.types import Record

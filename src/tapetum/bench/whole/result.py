@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tapetum.bench.measures import MACRO
-from tapetum.bench.metric_words import head_of
-from tapetum.bench.results import read_records
+from tapetum.bench.tables.measures import MACRO
+from tapetum.bench.tables.metric_words import head_of
+from tapetum.bench.tables.results import read_records
 from tapetum.bench.whole.plan import Planned, on_their_own
 from tapetum.core.types import Record
 

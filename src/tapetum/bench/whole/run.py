@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tapetum.archive import Archive, audit
-from tapetum.bench.page import model_of
-from tapetum.bench.results import Results
+from tapetum.bench.pages.results import model_of
+from tapetum.bench.tables.results import Results
 from tapetum.bench.trial import BenchConfig, Trial, code_digest, trial_of
 from tapetum.bench.whole.plan import OTHER, OWN, PROTOCOLS, Planned, one_label_each, planned
 from tapetum.bench.whole.result import FAILED, LEFT_OUT, Outcome, Whole, read_outcome, tested

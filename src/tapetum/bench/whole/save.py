@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 from tapetum.archive import Archive
-from tapetum.bench.card import Card, Part, model_card, records_of_model
-from tapetum.bench.checklist import CHECKLISTS, checklist
-from tapetum.bench.metric_words import head_of
-from tapetum.bench.results import as_json
+from tapetum.bench.pages.card import Card, Part, model_card, records_of_model
+from tapetum.bench.pages.checklist import CHECKLISTS, checklist
+from tapetum.bench.tables.metric_words import head_of
+from tapetum.bench.tables.results import as_json
 from tapetum.bench.whole.facts import facts_of
 from tapetum.bench.whole.page import whole_page
 from tapetum.bench.whole.result import DONE, Whole, number, told_of

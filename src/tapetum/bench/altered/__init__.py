@@ -1,0 +1,1 @@
+"""Other versions of a tested image: corrupted, masked, embedded anew."""

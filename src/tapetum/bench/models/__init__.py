@@ -1,0 +1,1 @@
+"""What is put to the test: adapters fitted here, a checkpoint, a control, a smaller model."""

@@ -1,0 +1,1 @@
+"""From scores to Records, and from Records to tables in words."""

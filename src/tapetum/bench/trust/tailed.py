@@ -1,0 +1,389 @@
+"""Classifiers that learn from a long tail: the rows, the runs of every method, and their Records."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+from tapetum.archive import Archive
+from tapetum.bench.models.adapting import taught_findings
+from tapetum.bench.tables.measures import MACRO, Context
+from tapetum.bench.trial import Trial
+from tapetum.bench.trust.tail_methods import method_of
+from tapetum.core.errors import DataError, UsageError
+from tapetum.core.types import Embeddings, Interval, Record, Split
+from tapetum.learn.classifying.pictures import Pictures
+from tapetum.learn.classifying.plan import Pace
+from tapetum.learn.classifying.taught import Taught
+from tapetum.learn.fitting.standardise import Standardiser
+from tapetum.score.imbalance import (
+    GROUPS,
+    ClassDraws,
+    class_draws,
+    exponential_counts,
+    finding_draws,
+    frequency_groups,
+    known_mean,
+)
+from tapetum.score.stats.bounds import drawn_difference, drawn_interval
+from tapetum.score.stats.draws import cluster_weights
+from tapetum.score.stats.multiple import holm
+
+SUPERVISED = "supervised"
+COMPARED = ("balanced_accuracy", "auroc", "tail_recall")
+COMPARED_FINDINGS = ("auroc", "tail_auroc")
+_POWER = 0.5  # of the signed root before features are standardised, as in the adapters
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Images with one class each, or with findings that occur together.
+
+    Attributes:
+        classes: names of the classes or findings. embeddings: raw features. labels: `[n]` 0..k-1, or `[n k]` 1, 0, NaN.
+        left_out: images without any of them.
+    """
+
+    classes: tuple[str, ...]
+    embeddings: Embeddings
+    labels: Int64[np.ndarray, "n"] | Float64[np.ndarray, "n k"]
+    left_out: int = 0
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether each image has one class."""
+        return self.labels.ndim == 1
+
+    @property
+    def told(self) -> Float64[np.ndarray, "n k"]:
+        """A column of 1, 0 or NaN for each class."""
+        return np.eye(len(self.classes))[self.labels.astype(np.int64)] if self.exclusive else self.labels
+
+    @property
+    def counts(self) -> Float64[np.ndarray, "k"]:
+        """Images of each class, or with each finding."""
+        if not self.exclusive:
+            return np.nansum(self.labels, axis=0)
+        return np.bincount(self.labels, minlength=len(self.classes)).astype(np.float64)
+
+
+def rows_of(trial: Trial, *, together: bool = False) -> tuple[Rows, Rows, list[str]]:
+    """Training and test images with exactly one class each, and notes on what was left out.
+
+    Args:
+        trial: what is learned on and tested.
+        together: findings that occur together in place of classes; images of which nothing is known are left out.
+
+    Raises:
+        DataError: an image with several classes, a labelled one without any, or fewer than two classes.
+    """
+    classes, notes = taught_findings(trial)
+    if len(classes) < 2:
+        raise DataError(f"{len(classes)} classes to learn in {trial.archive.name}", "two or more")
+    train = [r.image_id for r in trial.archive.in_split(Split.TRAIN)]
+    chosen = bool(trial.config.findings)
+    taught, tested = (
+        _several(archive, classes, rows) if together else _one_each(archive, classes, rows, chosen=chosen)
+        for archive, rows in (
+            (trial.archive, trial.embeddings.rows(train)), (trial.test_archive, trial.test_embeddings)
+        )
+    )  # fmt: skip
+    for rows, what in ((taught, "training"), (tested, "test")):
+        if rows.left_out:
+            notes.append(f"{rows.left_out} {what} images left out: no label of these")
+    absent = [c for c, n in zip(classes, tested.counts, strict=True) if not n]
+    if absent:
+        notes.append(f"no test image, so undefined and in no mean: {', '.join(absent)}")
+    return taught, tested, notes
+
+
+def _one_each(archive: Archive, classes: tuple[str, ...], embeddings: Embeddings, *, chosen: bool) -> Rows:
+    labels = archive.labels(classes, image_ids=list(embeddings.image_ids))
+    number, silent = np.nansum(labels, axis=1), np.isnan(labels).all(axis=1)
+    wrong = (number > 1) | ((number == 0) & ~silent & (not chosen))
+    if wrong.any():
+        raise DataError(
+            f"{int(wrong.sum())} of {len(labels)} images of {archive.name} have several of the classes, or none",
+            "exactly one each",
+            "findings=… of classes that exclude each other; linear_probe takes findings that occur together",
+        )
+    kept = np.flatnonzero(number == 1)
+    if not len(kept):
+        raise DataError(f"no image of {archive.name} has one of the classes {', '.join(classes)}", "labels")
+    rows = embeddings.rows([embeddings.image_ids[i] for i in kept])
+    return Rows(classes, rows, np.nanargmax(labels[kept], axis=1).astype(np.int64), len(labels) - len(kept))
+
+
+def _several(archive: Archive, findings: tuple[str, ...], embeddings: Embeddings) -> Rows:
+    labels = archive.labels(findings, image_ids=list(embeddings.image_ids)).astype(np.float64)
+    kept = np.flatnonzero(~np.isnan(labels).all(axis=1))
+    if not len(kept):
+        raise DataError(f"no image of {archive.name} has a label of {', '.join(findings)}", "labels")
+    rows = embeddings.rows([embeddings.image_ids[i] for i in kept])
+    return Rows(findings, rows, labels[kept], len(labels) - len(kept))
+
+
+@dataclass(frozen=True)
+class Tail:
+    """How the training images are thinned to an exponential tail.
+
+    Args:
+        imbalance: of the commonest class to the rarest; 0 = the images as they are.
+        largest: images of the commonest class; 0 = all of them.
+    """
+
+    imbalance: float = 0.0
+    largest: int = 0
+
+    def wanted(self, rows: Rows) -> Int64[np.ndarray, "k"]:
+        """Images of each class that stay.
+
+        Raises:
+            UsageError: a ratio that cannot be. DataError: a class has too few images for it.
+        """
+        counts = rows.counts.astype(np.int64)
+        if not self.imbalance:
+            return counts
+        order = np.argsort(-counts, kind="stable")
+        falling = exponential_counts(self.largest or int(counts.max()), self.imbalance, len(counts))
+        wanted = np.empty_like(counts)
+        wanted[order] = falling
+        short = np.flatnonzero(wanted > counts)
+        if len(short):
+            worst = short[np.argmax(wanted[short] / np.maximum(counts[short], 1))]
+            found = f"{rows.classes[worst]} has {counts[worst]} training images, {wanted[worst]} are needed"
+            raise DataError(f"imbalance={self.imbalance:g}: {found}", "a larger imbalance or a smaller largest=")
+        return wanted
+
+    def thin(self, rows: Rows, rng: np.random.Generator) -> Rows:
+        """The images that stay: patient after patient in a random order until each class is full."""
+        if not self.imbalance:
+            return rows
+        if not rows.exclusive:
+            raise UsageError(f"imbalance={self.imbalance:g} of findings that occur together", "classes", "imbalance=0")
+        wanted = self.wanted(rows)
+        people, who = np.unique(np.asarray(rows.embeddings.patient_ids), return_inverse=True)
+        place = rng.permutation(len(people))[who]
+        order = np.argsort(place, kind="stable")
+        kept = [order[rows.labels[order] == c][:n] for c, n in enumerate(wanted)]
+        chosen = np.sort(np.concatenate(kept))
+        ids = [rows.embeddings.image_ids[i] for i in chosen]
+        return dataclasses.replace(rows, embeddings=rows.embeddings.rows(ids), labels=rows.labels[chosen])
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What every method gave on the tested images, run by run.
+
+    Attributes:
+        methods: canonical specs, the one compared with first. seeds: of the runs, the same for all methods.
+        counts: training images of each class. logits: `[methods · seeds, images, classes]`.
+    """
+
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    counts: Float64[np.ndarray, "k"]
+    logits: Float[np.ndarray, "r n k"]
+
+    def of(self, method: int) -> slice:
+        """The runs of a method."""
+        return slice(method * len(self.seeds), (method + 1) * len(self.seeds))
+
+
+def run_methods(
+    train: Rows,
+    test: Rows,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    pace: Pace,
+    tail: Tail,
+    pictures: tuple[Pictures, Pictures] | None = None,
+) -> Runs:
+    """Every method from every seed, each at the same pace and from the same rows.
+
+    Features are standardised on the training rows alone, to about unit variance per column. With a tail, each seed
+    draws its own images, the same for all methods.
+
+    Args:
+        train: rows to learn from.
+        test: rows to score.
+        methods: canonical specs.
+        seeds: of the runs.
+        pace: of all methods.
+        tail: how the training rows are thinned.
+        pictures: of the archive learned on and of the tested one: the tower learns too; None = frozen features.
+
+    Raises:
+        UsageError: an unknown method, or one that cannot learn such labels.
+    """
+    built = [method_of(spec, train.exclusive) for spec in methods]
+    found = list[list[np.ndarray]]()
+    counts = train.counts
+    for seed in seeds:
+        rows = tail.thin(train, np.random.default_rng([seed, 1]))
+        counts = rows.counts
+        taught, query = _frozen(rows, test) if pictures is None else _moving(rows, test, pictures)
+        found.append([m.fit(taught, pace, np.random.default_rng([seed, 2]))(query) for m in built])
+    by_method = [run for runs in zip(*found, strict=True) for run in runs]
+    return Runs(tuple(methods), tuple(seeds), counts, np.stack(by_method))
+
+
+def _frozen(rows: Rows, test: Rows) -> tuple[Taught, np.ndarray]:
+    width = rows.embeddings.features.shape[1]
+    standardiser = Standardiser.fit(rows.embeddings.features, _POWER, rows.embeddings.blocks)
+    features, query = (
+        (standardiser(r.embeddings.features) * np.float32(np.sqrt(width))).astype(np.float32) for r in (rows, test)
+    )
+    return Taught(features, rows.labels, len(rows.classes), np.asarray(rows.embeddings.patient_ids)), query
+
+
+def _moving(rows: Rows, test: Rows, pictures: tuple[Pictures, Pictures]) -> tuple[Taught, Any]:
+    learned, asked = pictures
+    taught = learned.taught(rows.embeddings, rows.labels.astype(np.int64), len(rows.classes))
+    return taught, asked.asked(test.embeddings.image_ids)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Every measure of every run, on all images and in every draw of patients.
+
+    Attributes:
+        runs: what was measured. once: on all images, `[1 …]`. drawn: in each draw. groups: 0 head, 1 medium, 2 tail.
+        exclusive: each image has one class; else only AUROCs of findings are known.
+    """
+
+    runs: Runs
+    once: ClassDraws
+    drawn: ClassDraws
+    groups: Int64[np.ndarray, "k"]
+    exclusive: bool = True
+
+    @cached_property
+    def values(self) -> dict[str, tuple[Float64[np.ndarray, "r"], Float64[np.ndarray, "b r"]]]:
+        """Each macro measure of each run: on all images, and in every draw."""
+        found: dict[str, list[np.ndarray]] = {}
+        for draws in (self.once, self.drawn):
+            main = self._main(draws)
+            parts = {
+                "auroc": known_mean(draws.auroc),
+                **{f"{g}_{self.by_class}": known_mean(main, self.groups == i) for i, g in enumerate(GROUPS)},
+                f"worst_{self.by_class}": self._worst(draws),
+            }
+            if self.exclusive:
+                parts = {"balanced_accuracy": known_mean(draws.recall), **parts}
+                parts |= {"f1": known_mean(draws.f1), "accuracy": draws.accuracy}
+            for name, value in parts.items():
+                found.setdefault(name, []).append(value)
+        return {name: (once[0], drawn) for name, (once, drawn) in found.items()}
+
+    @property
+    def by_class(self) -> str:
+        """The measure of a class that groups are made of."""
+        return "recall" if self.exclusive else "auroc"
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Measures whose differences to the first method are told."""
+        return COMPARED if self.exclusive else COMPARED_FINDINGS
+
+    @cached_property
+    def worst(self) -> list[int]:
+        """Of each method the class with the lowest recall (or AUROC) on all images, meaned over its runs."""
+        main = self._main(self.once)[0]
+        each = [main[self.runs.of(m)].mean(axis=0) for m in range(len(self.runs.methods))]
+        return [int(np.nanargmin(values)) if not np.isnan(values).all() else 0 for values in each]
+
+    def _main(self, draws: ClassDraws) -> Float64[np.ndarray, "b r k"]:
+        return draws.recall if self.exclusive else draws.auroc
+
+    def _worst(self, draws: ClassDraws) -> Float64[np.ndarray, "b r"]:
+        """Of that class: it stays what it is, for the least of several classes in a draw is always too low."""
+        main = self._main(draws)
+        return np.concatenate([main[:, self.runs.of(m), c] for m, c in enumerate(self.worst)], axis=1)
+
+
+def measure(runs: Runs, test: Rows, cut: Sequence[int], within: Context) -> Measured:
+    """All measures of all runs on the same draws of patients."""
+    one = np.ones((1, len(test.labels)), np.uint8)
+    of = class_draws if test.exclusive else finding_draws
+    weights = cluster_weights(within.patients, within.draws, within.rng())
+    blocks = [of(runs.logits, test.labels, block) for block in weights]
+    fields = [f.name for f in dataclasses.fields(ClassDraws)]
+    drawn = ClassDraws(**{name: np.concatenate([getattr(b, name) for b in blocks]) for name in fields})
+    groups = frequency_groups(runs.counts, cut)
+    return Measured(runs, of(runs.logits, test.labels, one), drawn, groups, test.exclusive)
+
+
+def tail_records(within: Context, found: Measured, test: Rows) -> list[Record]:
+    """Records of every method: macro measures, differences to the first one with Holm's p, recall and AUROC by class.
+
+    Every draw takes patients and runs with replacement, the same for all methods.
+    """
+    runs, number = found.runs, len(found.runs.seeds)
+    shares = within.rng().multinomial(number, np.full(number, 1 / number), size=within.draws) / number
+    note = f" of patients and of {number} runs" if number > 1 else ""
+    whole = test.told
+    records: list[Record] = []
+
+    def drawn(once: np.ndarray, values: np.ndarray, method: int) -> tuple[float, np.ndarray]:
+        of = runs.of(method)
+        return float(once[of].mean()), (values[:, of] * shares).sum(axis=1)
+
+    def interval(once: np.ndarray, values: np.ndarray, method: int) -> Interval:
+        estimate, draws = drawn(once, values, method)
+        return drawn_interval(estimate, draws, within.patients, level=0.95, note=note)
+
+    apart = {name: differences(within, found, name, shares, note) for name in found.compared}
+    for m, spec in enumerate(runs.methods):
+        mine = dataclasses.replace(within, digests={**within.digests, "model": _digest(found.runs, m)})
+
+        def add(finding: str, metric: str, value: Interval, labels: np.ndarray, mine: Context = mine, spec: str = spec):
+            record = mine.record(spec, SUPERVISED, finding, metric, value, labels)
+            records.append(dataclasses.replace(record, seeds=runs.seeds))
+
+        for name, (once, values) in found.values.items():
+            add(MACRO, f"{name}_score", interval(once, values, m), whole)
+        for name in found.compared if m else ():
+            difference, p_value = apart[name][m - 1]
+            add(MACRO, f"{name}_difference", difference, whole)
+            add(MACRO, f"{name}_difference (p)", p_value, whole)
+        for c, finding in enumerate(test.classes):
+            column = whole[:, c]
+            if found.exclusive:
+                recall = found.once.recall[0, :, c], found.drawn.recall[:, :, c]
+                add(finding, "recall_score", interval(*recall, m), column)
+            add(finding, "auroc_score", interval(found.once.auroc[0, :, c], found.drawn.auroc[:, :, c], m), column)
+    return records
+
+
+def differences(
+    within: Context, found: Measured, name: str, shares: Float64[np.ndarray, "b s"], note: str
+) -> list[tuple[Interval, Interval]]:
+    """Each further method minus the first one, paired by run and by draw, and p after Holm over the methods."""
+    once, values = found.values[name]
+    first, apart = found.runs.of(0), list[Interval]()
+    p_values: list[float] = []
+    for m in range(1, len(found.runs.methods)):
+        of = found.runs.of(m)
+        draws = ((values[:, of] - values[:, first]) * shares).sum(axis=1)
+        estimate = float((once[of] - once[first]).mean())
+        difference = drawn_difference(estimate, draws, within.patients, level=0.95, note=note)
+        apart.append(difference.interval)
+        p_values.append(difference.p_value)
+    adjusted = holm(np.array(p_values))
+    how = f"two-sided, patient-cluster bootstrap, Holm over {len(apart)} methods"
+    return [(d, Interval(float(p), np.nan, np.nan, how)) for d, p in zip(apart, adjusted, strict=True)]
+
+
+def _digest(runs: Runs, method: int) -> str:
+    """SHA-256 over spec, seeds and what came out: in place of a model's digest."""
+    whole = hashlib.sha256(f"{runs.methods[method]}\0{runs.seeds}\0".encode())
+    whole.update(np.ascontiguousarray(runs.logits[runs.of(method)]).tobytes())
+    return whole.hexdigest()
