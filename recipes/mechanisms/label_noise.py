@@ -27,7 +27,7 @@ from tapetum.learn.classifying.plan import Pace
 from tapetum.score.stats import auroc_interval
 
 MEASURED, TAUGHT, TESTED, SIDE, COLUMNS, SEEDS, DRAWS = 2, 600, 300, 64, 128, (0, 1, 2), 500
-PACE = Pace(epochs=20, batch=64)
+PACE = Pace(epochs=20, batch=64, offset_rate=30.0)
 FIRST = "one_stage(head='hidden')"
 METHODS = tuple(
     str(Spec.parse(m))

@@ -58,6 +58,7 @@ def robust(
     batch: int = 256,
     learning_rate: float = 1e-3,
     weight_decay: float = 0.1,
+    offset_rate: float = 30.0,
 ) -> Results:
     """Methods × wrong labels × seeds on frozen features of exclusive classes, tested on labels as they are.
 
@@ -78,6 +79,7 @@ def robust(
         batch: rows per step.
         learning_rate: peak.
         weight_decay: of matrices.
+        offset_rate: multiplies the learning rate of offsets, which alone can say how common a class is.
 
     Raises:
         UsageError: no method or seed, a rate outside 0..1, or an unknown name. DataError: images with several classes.
@@ -90,7 +92,7 @@ def robust(
     if trial.config.ordinal:
         train, test = in_order(train), in_order(test)
     features = Features.of(train, test, components, np.random.default_rng(trial.config.seed))
-    pace = Pace(epochs, batch, learning_rate, weight_decay)
+    pace = Pace(epochs, batch, learning_rate, weight_decay, offset_rate)
     numbers = tuple(trial.config.seed + i for i in range(seeds))
     versions = [run_version(features, v, specs, numbers, pace) for v in (AS_GIVEN, *at_rates(plant, rates))]
     within = context(trial, "robust", SELECTION, None)
@@ -120,8 +122,8 @@ def _notes(specs: Sequence[str], pace: Pace, features: Features, seeds: Sequence
     return [
         f"differences are to {specs[0]} on the same labels, paired; p after Holm over {len(specs) - 1} methods",
         f"every method: {pace.epochs} epochs a stage, batch {pace.batch}, learning rate {pace.learning_rate:g}, "
-        f"weight decay {pace.weight_decay:g}, {features.taught.shape[1]} columns; {SELECTION}; seeds "
-        f"{', '.join(map(str, seeds))}",
+        f"weight decay {pace.weight_decay:g}, offsets {pace.offset_rate:g} times as fast, "
+        f"{features.taught.shape[1]} columns; {SELECTION}; seeds {', '.join(map(str, seeds))}",
     ]
 
 
