@@ -182,3 +182,17 @@ def test_a_restyled_row_has_the_mean_and_spread_of_the_other_domain():
 )
 def test_the_window_of_swad_begins_at_the_best_and_ends_when_the_loss_rises(losses, expected):
     assert window(losses, settled=2, patience=2, tolerance=1.5) == expected
+
+
+def test_offsets_have_the_pace_that_is_asked_for_where_networks_learn_side_by_side():
+    """Features that say nothing: only the offset tells that a class is rare, and at the weights' pace it is late."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat([0, 1], [950, 50]))
+    taught = Taught(rng.normal(size=(1000, 3)).astype(np.float32), labels, 2, np.arange(1000))
+    odds = {}
+    for rate in (1.0, 30.0):
+        pace = Pace(30, 100, 1e-3, 0.1, rate)
+        logits = METHODS.build("swad()").fit(taught, pace, np.random.default_rng(0))(np.zeros((1, 3), np.float32))[0]
+        odds[rate] = 1 / (1 + np.exp(logits[0] - logits[1]))
+    assert odds[1.0] > 0.3
+    assert odds[30.0] == pytest.approx(0.05, abs=0.02)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tapetum.core.errors import UsageError
+from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Split
 from tapetum.learn.classifying import pictures
 from tapetum.learn.classifying.pictures import Pictures
 from tapetum.learn.classifying.plan import Pace
 from tapetum.learn.methods.one_stage import OneStage
-from toys import COLOURS, ENCODER
+from toys import COLOURS, ENCODER, clinic
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,26 @@ def test_rows_can_be_chosen(toy_archive, rows):
     taught = Pictures(toy_archive, ENCODER, augment="").taught(*rows, len(COLOURS))
     some = taught.only(np.array([5, 2]))
     torch.testing.assert_close(some.given(np.array([0, 1]), 0), taught.given(np.array([5, 2]), 0))
+
+
+def test_pictures_of_several_archives_are_each_found_where_they_lie(toy_archive, toy_embeddings, rows, tmp_path):
+    other = clinic(tmp_path / "other", labels={name: name for name in COLOURS}, patients=4, seed=5)
+    ids = [*rows[0].image_ids[:3], *(r.image_id for r in other.records[:2]), rows[0].image_ids[3]]
+    both = Pictures((toy_archive, other), ENCODER).asked(ids)
+    torch.testing.assert_close(both[[0, 1, 2, 5]], Pictures(toy_archive, ENCODER).asked([*ids[:3], ids[5]]))
+    torch.testing.assert_close(both[3:5], Pictures(other, ENCODER).asked(ids[3:5]))
+    with pytest.raises(DataError):
+        Pictures((toy_archive, other), ENCODER).asked(["nowhere"])
+
+
+def test_a_change_comes_after_the_augmentation_and_draws_the_same(toy_archive, rows):
+    taught = Pictures(toy_archive, ENCODER, augment="geometric()").taught(*rows, len(COLOURS)).only(np.array([4, 1, 7]))
+    plain, same = taught.inputs, taught.changed("photometric(strength=0.0)")
+    bright = taught.changed("photometric(strength=1.0)")
+    at = np.array([2, 0])
+    torch.testing.assert_close(same(at, 3), plain(at, 3))
+    assert not torch.allclose(bright(at, 3), plain(at, 3))
+    torch.testing.assert_close(bright(at, -1), plain(at, -1))  # held-out rows stay as they are
 
 
 def test_batch_norms_keep_their_statistics():

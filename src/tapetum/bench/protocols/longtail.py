@@ -11,7 +11,7 @@ from tapetum.bench.trust.tail_methods import FINDINGS, STANDARD
 from tapetum.bench.trust.tailed import Measured, Rows, Tail, measure, rows_of, run_methods, tail_records
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
-from tapetum.learn.classifying.pictures import Pictures
+from tapetum.learn.classifying.pictures import MODES, Pictures
 from tapetum.learn.classifying.plan import Pace
 from tapetum.score.imbalance import GROUPS, frequency_groups
 
@@ -26,7 +26,6 @@ COLUMNS_FINDINGS = (
     "auroc_score", "auroc_difference", "auroc_difference (p)", "tail_auroc_difference", "worst_auroc_score",
     "head_auroc_score", "medium_auroc_score", "tail_auroc_score",
 )  # fmt: skip
-MODES = ("frozen", "finetune")
 
 
 def longtail(

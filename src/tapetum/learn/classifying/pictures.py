@@ -13,13 +13,16 @@ from torch import Tensor, nn
 
 from tapetum.core.errors import UsageError
 from tapetum.core.types import Embeddings
-from tapetum.learn.classifying.taught import Taught
+from tapetum.learn.classifying.taught import Inputs, Taught
 from tapetum.learn.features.embed import ImageSource
 from tapetum.learn.features.embedder import Embedder
 from tapetum.learn.features.loader import Loader
+from tapetum.learn.features.preprocess import Preprocess
+from tapetum.learn.training.loop import HELD_OUT
 from tapetum.nets import Encoder
 
 AUGMENT = "geometric() + photometric(strength=0.3)"
+MODES = ("frozen", "finetune")  # what learns: a head on features that stay, or the tower, too
 MOST = 4e9  # bytes of tested pictures at once
 
 
@@ -55,27 +58,30 @@ class Tower(nn.Module):
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of an archive as one encoder wants them.
+    """The pictures of an archive, or of several, as one encoder wants them.
 
     Args:
-        archive: where they come from.
+        archive: where they come from; of several, which share no image, each keeps its own in its cache.
         encoder: spec of one image tower.
         augment: specs of `learn/augment` joined by `+`, for the rows taught; `""` = none.
         seed: of the augmentation.
     """
 
-    archive: ImageSource
+    archive: ImageSource | Sequence[ImageSource]
     encoder: str
     augment: str = AUGMENT
     seed: int = 0
 
-    def taught(self, rows: Embeddings, labels: Int[np.ndarray, "n"], classes: int) -> Taught:
+    def taught(
+        self, rows: Embeddings, labels: Int[np.ndarray, "n"], classes: int, domains: Int[np.ndarray, "n"] | None = None
+    ) -> Taught:
         """Rows to teach, with a tower that learns from where the frozen one stands.
 
         Args:
             rows: features of the frozen tower, row by row of the labels.
             labels: classes 0..k-1.
             classes: how many.
+            domains: number of the domain of each row; None = all of one.
 
         Raises:
             UsageError: several towers.
@@ -83,9 +89,17 @@ class Pictures:
         embedder = self._embedder()
         mean, deviation = rows.features.mean(axis=0), rows.features.std(axis=0)
         tower = Tower(embedder.runners[0].encoder, mean, np.where(deviation > 1e-6, deviation, 1.0))
-        loader = Loader(self.archive, embedder.preprocess[0], rows.image_ids, augment=self.augment, seed=self.seed)
+        where = np.zeros(len(labels), dtype=np.int64) if domains is None else domains
         features = ((rows.features - mean) / np.where(deviation > 1e-6, deviation, 1.0)).astype(np.float32)
-        return Taught(features, labels, classes, np.asarray(rows.patient_ids), inputs=loader, tower=tower)
+
+        def changed(augment: str) -> Inputs:
+            return self._loaded(
+                embedder.preprocess[0], rows.image_ids, " + ".join(filter(None, (self.augment, augment)))
+            )
+
+        return Taught(
+            features, labels, classes, np.asarray(rows.patient_ids), where, changed(""), tower, changed=changed
+        )
 
     def asked(self, image_ids: Sequence[str]) -> Float[Tensor, "n 3 s s"]:
         """Pictures to be tested, as they are.
@@ -101,8 +115,28 @@ class Pictures:
                 f"at most {MOST / 1e9:.0f} GB",
                 "encoders=… of a smaller size, or frozen features",
             )  # fmt: skip
-        loader = Loader(self.archive, preprocess, image_ids)
-        return loader(np.arange(len(image_ids)))
+        return self._loaded(preprocess, image_ids, "")(np.arange(len(image_ids)), HELD_OUT)
+
+    def _loaded(self, preprocess: Preprocess, image_ids: Sequence[str], augment: str) -> Inputs:
+        archives = self.archive if isinstance(self.archive, Sequence) else (self.archive,)
+        owner = {record.image_id: a for a, archive in enumerate(archives) for record in archive.records}
+        of = np.array([owner.get(i, 0) for i in image_ids], dtype=np.int64)
+        place, loaders = np.zeros(len(of), dtype=np.int64), list[Loader]()
+        for a, archive in enumerate(archives):
+            own = np.flatnonzero(of == a)
+            place[own] = np.arange(len(own))
+            loaders.append(
+                Loader(archive, preprocess, [image_ids[i] for i in own.tolist()], augment=augment, seed=self.seed)
+            )
+
+        def inputs(rows: Int[np.ndarray, "b"], epoch: int) -> Tensor:
+            found = torch.empty(len(rows), 3, preprocess.size, preprocess.size)
+            for a in np.unique(of[rows]).tolist():
+                here = np.flatnonzero(of[rows] == a)
+                found[torch.from_numpy(here)] = loaders[a](place[rows[here]], epoch)
+            return found
+
+        return inputs
 
     def _embedder(self) -> Embedder:
         embedder = Embedder(self.encoder, backend="torch")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tapetum.core.errors import DataError
 
 Inputs = Callable[[Int[np.ndarray, "b"], int], Tensor]
+Changed = Callable[[str], Inputs]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Taught:
         domains: number of the domain (clinic, camera) of each row, 0..; all 0 where there is one only.
         inputs: row numbers and the epoch, from 0, → what the network is given; None = rows of `features`.
         tower: a network from inputs to features that learns too (each fit trains a copy of it); None = frozen.
+        changed: specs of `learn/augment` joined by `+` → inputs that these have changed, too; None = no pictures.
         held_out: probabilities of the classes by a model that saw neither the row nor its patient, made once for all
             methods that doubt labels; None = each makes its own (`classifying/doubt.py`).
 
@@ -42,6 +44,7 @@ class Taught:
     domains: Int[np.ndarray, "n"] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     inputs: Inputs | None = None
     tower: nn.Module | None = None
+    changed: Changed | None = None
     held_out: Float[np.ndarray, "n k"] | None = None
 
     def __post_init__(self) -> None:
@@ -84,16 +87,22 @@ class Taught:
         """The same with some of the rows."""
         return dataclasses.replace(
             self, features=self.features[rows], labels=self.labels[rows], groups=self.groups[rows],
-            domains=self.domains[rows], inputs=self._inputs_of(rows),
+            domains=self.domains[rows],
+            inputs=None if self.inputs is None else _some(self.inputs, rows),
+            changed=None if self.changed is None else _some_changed(self.changed, rows),
             held_out=None if self.held_out is None else self.held_out[rows],
         )  # fmt: skip
 
-    def _inputs_of(self, rows: Int[np.ndarray, "m"]) -> Inputs | None:
-        inputs = self.inputs
-        if inputs is None:
-            return None
 
-        def some(asked: Int[np.ndarray, "b"], epoch: int) -> Tensor:
-            return inputs(rows[asked], epoch)
+def _some(inputs: Inputs, rows: Int[np.ndarray, "m"]) -> Inputs:
+    """The same of some rows."""
+    return lambda asked, epoch: inputs(rows[asked], epoch)
 
-        return some
+
+def _some_changed(changed: Changed, rows: Int[np.ndarray, "m"]) -> Changed:
+    """The same of some rows."""
+
+    def some(augment: str) -> Inputs:
+        return _some(changed(augment), rows)
+
+    return some

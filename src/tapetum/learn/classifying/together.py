@@ -61,7 +61,8 @@ def learn_together(
     whole = nn.ModuleList([*parts, *([] if beside is None else [beside])])
     for parameter in whole.parameters():
         parameter.requires_grad_(True)
-    groups = [g for n in networks for g in paces(n, [p for m in (n.tower, n.head) if m for p in m.parameters()])]
+    free = [[p for m in (n.tower, n.head) if m for p in m.parameters()] for n in networks]
+    groups = [g for n, own in zip(networks, free, strict=True) for g in paces(n, own, pace.offset_rate)]
     if beside is not None:
         groups.append(ParameterGroup(list(beside.parameters()), beside_rate, weight_decay=0.0))
     begun = 0
