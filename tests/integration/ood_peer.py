@@ -53,7 +53,7 @@ def main(given: Path, told: Path) -> None:
         "nnguide": lambda: on_features(d.NNGuide(None, head, k=10)),
         "mahalanobis": lambda: on_features(d.Mahalanobis(None)),
         "relative_mahalanobis": lambda: on_features(d.RMD(None)),
-        "vim": lambda: on_features(d.ViM(None, 16, weight, bias)),
+        "vim": lambda: on_features(d.ViM(None, 512 if z.shape[1] > 768 else 16, weight, bias)),
         "she": lambda: on_features(d.SHE(None, head)),
         "fdbd": lambda: on_features(d.fDBD(None, head)),
         "dice": lambda: on_features(d.DICE(None, weight, bias, 0.7)),

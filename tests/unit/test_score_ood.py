@@ -64,7 +64,7 @@ def test_neighbours_are_the_same_over_blocks(monkeypatch):
     known, query = rng.normal(size=(50, 5)), rng.normal(size=(23, 5))
     unit, others = known / np.linalg.norm(known, axis=1)[:, None], query / np.linalg.norm(query, axis=1)[:, None]
     slow = np.sort(np.linalg.norm(others[:, None] - unit[None], axis=2), axis=1)[:, 6]
-    monkeypatch.setattr("tapetum.score.neighbours.BLOCK", 4)
+    monkeypatch.setattr("tapetum.score.query.BLOCK", 4)
     found = SCORES.build("knn(k=7)").fit(InDistribution(known))(query)
     np.testing.assert_allclose(found, slow, atol=1e-5)
 

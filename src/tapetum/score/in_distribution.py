@@ -6,9 +6,10 @@ A *head* is the linear classifier on the features. In mode `softmax` its columns
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Real
@@ -18,9 +19,11 @@ from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Head
 from tapetum.score.inputs import finite_scores, known_labels, same_length
 
+Made = TypeVar("Made")
 Mode = Literal["softmax", "sigmoid"]
 Need = Literal["labels", "head", "negatives"]
 TINY = 1e-12
+BLOCK = 512  # images at a time: in double precision their features stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +55,15 @@ class InDistribution:
     head: Head | None = None
     mode: Mode = "softmax"
     negatives: Float[np.ndarray, "m d"] | None = None
+    _made: dict[object, Any] = field(default_factory=dict[object, Any], init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.mode not in ("softmax", "sigmoid"):
             raise UsageError(f"mode={self.mode!r}", "softmax or sigmoid")
         if self.features.ndim != 2 or len(self.features) < 2:
             raise DataError(f"features of shape {self.features.shape}", "[n d] of at least 2 images")
-        finite_features(self.features)
+        for first in range(0, len(self.features), BLOCK):
+            finite_features(self.features[first : first + BLOCK])
         if self.head is not None and self.head.weight.shape != (len(self.head.bias), self.dim):
             raise DataError(
                 f"a head with weights {self.head.weight.shape} and {len(self.head.bias)} biases",
@@ -87,6 +92,25 @@ class InDistribution:
         """Length of a feature vector."""
         return self.features.shape[1]
 
+    def once(self, key: object, make: Callable[[InDistribution], Made]) -> Made:
+        """What `make` gives for these images, made when it is first asked for by this key."""
+        if key not in self._made:
+            self._made[key] = make(self)
+        return cast("Made", self._made[key])
+
+    def blocks(self) -> Iterator[Float64[np.ndarray, "b d"]]:
+        """The features in double precision, a block at a time."""
+        for first in range(0, len(self.features), BLOCK):
+            yield self.features[first : first + BLOCK].astype(np.float64)
+
+    def sums(self, weights: Real[np.ndarray, "n g"]) -> Float64[np.ndarray, "g d"]:
+        """Weighted sums of all features, one for each column of weights."""
+        parts = np.split(weights, range(BLOCK, len(weights), BLOCK))
+        total = np.zeros((weights.shape[1], self.dim))
+        for part, rows in zip(parts, self.blocks(), strict=True):
+            total += part.T @ rows
+        return total
+
     @cached_property
     def rows(self) -> Float64[np.ndarray, "n d"]:
         """The features in double precision."""
@@ -95,20 +119,25 @@ class InDistribution:
     @cached_property
     def directions(self) -> Float32[np.ndarray, "n d"]:
         """The features scaled to length 1, in single precision."""
-        return directions(self.features)
+        found = np.empty(self.features.shape, np.float32)
+        for first in range(0, len(found), BLOCK):
+            found[first : first + BLOCK] = directions(self.features[first : first + BLOCK])
+        return found
 
     @cached_property
     def logits(self) -> Float64[np.ndarray, "n k"]:
         """Of the head, on the images themselves."""
-        return self.logits_of(self.features)
+        return np.concatenate([self.logits_of(rows) for rows in self.blocks()])
 
-    def logits_of(self, features: Float[np.ndarray, "m d"]) -> Float64[np.ndarray, "m k"]:
-        """Of the head, on other images.
+    def logits_of(
+        self, features: Float[np.ndarray, "m d"], factor: Float64[np.ndarray, "m 1"] | float = 1.0
+    ) -> Float64[np.ndarray, "m k"]:
+        """Of the head, on other images, their features multiplied by a factor each.
 
         Raises:
             UsageError: there is no head.
         """
-        return features @ self.linear.weight.T.astype(np.float64) + self.linear.bias
+        return (features @ self.linear.weight.T.astype(np.float64)) * factor + self.linear.bias
 
     @property
     def linear(self) -> Head:
@@ -178,13 +207,13 @@ class InDistribution:
     def group_means(self) -> Float64[np.ndarray, "g d"]:
         """Mean of each group's features; the mean of all where a group has no image."""
         size = self.membership.sum(axis=0)
-        means = (self.membership.T @ self.rows) / np.maximum(size, TINY)[:, None]
+        means = self.sums(self.membership) / np.maximum(size, TINY)[:, None]
         return np.where(self.inhabited[:, None], means, self.mean)
 
     @cached_property
     def mean(self) -> Float64[np.ndarray, "d"]:
         """Of all features."""
-        return self.rows.mean(axis=0)
+        return self.sums(np.ones((len(self.features), 1)))[0] / len(self.features)
 
     @cached_property
     def basis(self) -> Float64[np.ndarray, "d r"] | None:
@@ -217,14 +246,17 @@ class InDistribution:
     @cached_property
     def covariance(self) -> Float64[np.ndarray, "r r"]:
         """Of all features, divided by n, in the coordinates of `compact`."""
-        rows, _ = self.compact(self.rows)
-        return rows.T @ rows / len(rows)
+        total: Float64[np.ndarray, "r r"] | float = 0.0
+        for rows in self.blocks():
+            inside = self.compact(rows)[0]
+            total = inside.T @ inside + total
+        return np.asarray(total) / len(self.features)
 
     @cached_property
     def within(self) -> Float64[np.ndarray, "r r"]:
         """Covariance within the groups, shared by all, divided by n, in the coordinates of `compact`."""
         away, _ = self.compact(self.group_means)
-        return self.covariance - (away * (self.membership.sum(axis=0) / len(self.rows))[:, None]).T @ away
+        return self.covariance - (away * (self.membership.sum(axis=0) / len(self.features))[:, None]).T @ away
 
 
 def finite_features(features: Real[np.ndarray, "m d"], dim: int | None = None) -> Float64[np.ndarray, "m d"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
@@ -10,7 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from tapetum.core.errors import UsageError
-from tapetum.score.in_distribution import InDistribution, Need, finite_features
+from tapetum.score.in_distribution import InDistribution, Need
+from tapetum.score.query import Query, queries
 
 
 @dataclass
@@ -39,17 +41,50 @@ class PostHoc(ABC):
 
     def __call__(self, features: Float[np.ndarray, "m d"]) -> Float64[np.ndarray, "m"]:
         """Scores, higher = more OOD; see the family's protocol."""
-        if self.known_ is None:
-            raise UsageError(f"{type(self).__name__} was not fitted", "fit(InDistribution(…)) first")
-        return np.asarray(self._score(finite_features(features, self.known_.dim), self.known_), dtype=np.float64)
+        return together([self], features)[0]
+
+    def of(self, query: Query) -> Float64[np.ndarray, "b"]:
+        """Scores of a block of images, which keeps what other scores can use, too."""
+        return np.asarray(self._score(query, query.known), dtype=np.float64)
 
     def _learn(self, known: InDistribution) -> None:
         """Work out what the score keeps; nothing unless a member says so."""
         del known
 
     @abstractmethod
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
         """Scores of checked features."""
+
+
+def together(scores: Sequence[PostHoc], features: Float[np.ndarray, "m d"]) -> list[Float64[np.ndarray, "m"]]:
+    """Several scores of the same images; what they share is worked out once, a block of images at a time.
+
+    Args:
+        scores: fitted on the same `InDistribution`, not only an equal one.
+        features: of the images to score.
+
+    Returns:
+        What each score would give by itself.
+
+    Raises:
+        UsageError: one was not fitted, or on other known images. DataError: as in the family's protocol.
+
+    Example:
+        >>> from tapetum.score.ood.knn import Knn
+        >>> known = InDistribution(np.eye(2))
+        >>> [s.tolist() for s in together([Knn(k=1).fit(known), Knn(k=2).fit(known)], np.array([[3.0, 0.0]]))]
+        [[0.0], [1.4142135623730951]]
+    """
+    known = [score.known_ for score in scores if score.known_ is not None]
+    for score in scores:
+        if score.known_ is None:
+            raise UsageError(f"{type(score).__name__} was not fitted", "fit(InDistribution(…)) first")
+        if score.known_ is not known[0]:
+            raise UsageError("scores of different known images", "scores fitted on one InDistribution")
+    if not scores:
+        return []
+    found = [[score.of(query) for score in scores] for query in queries(features, known[0])]
+    return [np.concatenate(each) for each in zip(*found, strict=True)]
 
 
 def share(value: float, name: str) -> float:

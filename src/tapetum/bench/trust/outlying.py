@@ -23,6 +23,7 @@ from tapetum.score.in_distribution import InDistribution
 from tapetum.score.metrics.average_precision_score import average_precision_score
 from tapetum.score.metrics.fpr_at_95_tpr_error import fpr_at_95_tpr_error
 from tapetum.score.ood import OodScore
+from tapetum.score.post_hoc import PostHoc, together
 from tapetum.score.spectrum import threshold_for_kept
 
 SCORES = Family("tapetum.score.ood")
@@ -193,12 +194,8 @@ def values_of(parts: Parts, known: Known, specs: Sequence[str]) -> dict[str, Val
     """Each score on the tested images (known ones first, then OOD ones), and on the validation images."""
     seen = np.concatenate([parts.features(parts.test), parts.outside_embeddings.features])
     query, chosen_on = known.rows(seen), known.rows(parts.features(parts.val))
-    found: dict[str, Values] = {}
-    for spec in specs:
-        score: OodScore = SCORES.build(spec)
-        score.fit(known.images)
-        found[spec] = score(query), score(chosen_on)
-    return found
+    scores: list[PostHoc] = [SCORES.build(spec).fit(known.images) for spec in specs]
+    return dict(zip(specs, zip(together(scores, query), together(scores, chosen_on), strict=True), strict=True))
 
 
 def score_records(

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from tapetum.core.errors import UsageError
 from tapetum.score.in_distribution import TINY, InDistribution, Need
 from tapetum.score.post_hoc import PostHoc, share, strongest
+from tapetum.score.query import Query
 
 __all__ = ["Ash"]
 
@@ -45,13 +46,11 @@ class Ash(PostHoc):
         if self.variant not in ("s", "p", "b"):
             raise UsageError(f"variant={self.variant!r}", "s, p or b")
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        size = np.abs(features)
-        kept, before, after = strongest(size, self.drop)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        kept, before, after = strongest(query.sizes, self.drop)
+        factor = np.exp(before / np.maximum(after, TINY))[:, None] if self.variant == "s" else 1.0
         if self.variant == "b":
-            shaped = np.where(kept, np.sign(features) * (before / np.maximum(kept.sum(axis=1), 1))[:, None], 0.0)
+            shaped = np.where(kept, np.sign(query.features) * (before / np.maximum(kept.sum(axis=1), 1))[:, None], 0.0)
         else:
-            shaped = np.where(kept, features, 0.0)
-        if self.variant == "s":
-            shaped *= np.exp(before / np.maximum(after, TINY))[:, None]
-        return -known.confidence_of(known.logits_of(shaped))
+            shaped = np.where(kept, query.features, 0.0)
+        return -known.confidence_of(known.logits_of(shaped, factor))

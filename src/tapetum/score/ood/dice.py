@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from tapetum.core.errors import UsageError
 from tapetum.score.in_distribution import InDistribution, Need
 from tapetum.score.post_hoc import PostHoc, share
+from tapetum.score.query import Query
 
 __all__ = ["Dice"]
 
@@ -54,5 +55,5 @@ class Dice(PostHoc):
         self.weight_ = np.where(given > np.quantile(given, self.sparsity), head.weight, 0.0)
         self.bias_ = head.bias.astype(np.float64)
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        return -known.confidence_of(features @ self.weight_.T + self.bias_)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        return -known.confidence_of(query.features @ self.weight_.T + self.bias_)

@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from tapetum.score.in_distribution import InDistribution, Need
 from tapetum.score.post_hoc import PostHoc, positive
+from tapetum.score.query import Query
 
 __all__ = ["Energy"]
 
@@ -35,5 +36,5 @@ class Energy(PostHoc):
     def __post_init__(self) -> None:
         positive(self.temperature, "temperature")
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        return -known.confidence_of(known.logits_of(features), self.temperature)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        return -known.confidence_of(query.logits, self.temperature)

@@ -11,6 +11,7 @@ from scipy import special
 
 from tapetum.score.in_distribution import InDistribution, Need
 from tapetum.score.post_hoc import PostHoc
+from tapetum.score.query import Query
 
 __all__ = ["Entropy"]
 
@@ -29,7 +30,7 @@ class Entropy(PostHoc):
 
     NEEDS: ClassVar[tuple[Need, ...]] = ("head",)
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        probs = known.probs_of(known.logits_of(features))
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        probs = query.probs
         found = special.entr(probs)
         return (found if known.mode == "softmax" else found + special.entr(1 - probs)).sum(axis=1)

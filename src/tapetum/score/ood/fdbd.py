@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from tapetum.core.errors import UsageError
 from tapetum.score.in_distribution import TINY, InDistribution, Need, lengths
 from tapetum.score.post_hoc import PostHoc
+from tapetum.score.query import Query
 
 __all__ = ["Fdbd"]
 
@@ -43,12 +44,12 @@ class Fdbd(PostHoc):
         else:
             self.steepness_ = np.linalg.norm(weight[:, None] - weight[None], axis=2)
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        logits = known.logits_of(features)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        logits = query.logits
         if known.mode == "sigmoid":
             away, steepness, boundaries = np.abs(logits), self.steepness_, logits.shape[1]
         else:
             away, boundaries = logits.max(axis=1, keepdims=True) - logits, logits.shape[1] - 1
             steepness = self.steepness_[np.argmax(logits, axis=1)]
         mean = (away / np.maximum(steepness, TINY)).sum(axis=1) / boundaries
-        return -mean / np.maximum(lengths(features - known.mean), TINY)
+        return -mean / np.maximum(lengths(query.features - known.mean), TINY)

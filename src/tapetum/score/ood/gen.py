@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from tapetum.core.errors import UsageError
 from tapetum.score.in_distribution import InDistribution, Need
 from tapetum.score.post_hoc import PostHoc, share
+from tapetum.score.query import Query
 
 __all__ = ["Gen"]
 
@@ -40,9 +41,8 @@ class Gen(PostHoc):
         if self.top < 0:
             raise UsageError(f"top={self.top}", "0 (all) or a number of columns")
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        logits = known.logits_of(features)
-        probs = known.probs_of(logits)
-        if 0 < self.top < logits.shape[1]:
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        probs = query.probs
+        if 0 < self.top < probs.shape[1]:
             probs = -np.partition(-probs, self.top - 1, axis=1)[:, : self.top]
         return ((probs * (1 - probs)) ** self.gamma).sum(axis=1)

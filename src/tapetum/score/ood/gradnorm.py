@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from tapetum.score.in_distribution import InDistribution, Need
 from tapetum.score.post_hoc import PostHoc, positive
+from tapetum.score.query import Query
 
 __all__ = ["Gradnorm"]
 
@@ -38,8 +39,8 @@ class Gradnorm(PostHoc):
     def __post_init__(self) -> None:
         positive(self.temperature, "temperature")
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        probs = known.probs_of(known.logits_of(features), self.temperature)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        probs = known.probs_of(query.logits, self.temperature)
         k = probs.shape[1]
         pull = np.abs(probs - 1 / k) if known.mode == "softmax" else np.abs(probs - 0.5) / k
-        return -np.abs(features).sum(axis=1) * pull.sum(axis=1) / self.temperature
+        return -query.sizes.sum(axis=1) * pull.sum(axis=1) / self.temperature

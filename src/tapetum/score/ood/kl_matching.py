@@ -11,6 +11,7 @@ from scipy import special
 
 from tapetum.score.in_distribution import TINY, InDistribution, Need
 from tapetum.score.post_hoc import PostHoc
+from tapetum.score.query import Query
 
 __all__ = ["KlMatching"]
 
@@ -36,8 +37,8 @@ class KlMatching(PostHoc):
         called, probs = known.called(known.logits), known.probs_of(known.logits)
         self.typical_ = np.stack([probs[called == g].mean(axis=0) for g in np.unique(called)])
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        probs = known.probs_of(known.logits_of(features))
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        probs = query.probs
         away = _divergences(probs, self.typical_)
         if known.mode == "sigmoid":
             away += _divergences(1 - probs, 1 - self.typical_)

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from tapetum.core.errors import DataError
-from tapetum.score.in_distribution import InDistribution, Need, directions
-from tapetum.score.neighbours import blocks, top_products
+from tapetum.score.in_distribution import InDistribution, Need
+from tapetum.score.neighbours import largest
 from tapetum.score.post_hoc import PostHoc
+from tapetum.score.query import Query
 
 __all__ = ["Knn"]
 
@@ -41,6 +42,6 @@ class Knn(PostHoc):
         if not 1 <= self.k <= len(known.features):
             raise DataError(f"k={self.k} with {len(known.features)} known images", "1 up to as many", "knn(k=1)")
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        nearest = [top_products(rows, known.directions, self.k)[:, 0] for rows in blocks(directions(features))]
-        return np.sqrt(np.maximum(2 - 2 * np.concatenate([*nearest, np.empty(0)]), 0.0))
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        nearest = largest(query.cosines, self.k)[:, 0].astype(np.float64)
+        return np.sqrt(np.maximum(2 - 2 * nearest, 0.0))

@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from tapetum.score.in_distribution import InDistribution, Need
 from tapetum.score.post_hoc import PostHoc
+from tapetum.score.query import Query
 
 __all__ = ["MaxLogit"]
 
@@ -28,5 +29,6 @@ class MaxLogit(PostHoc):
 
     NEEDS: ClassVar[tuple[Need, ...]] = ("head",)
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        return -known.logits_of(features).max(axis=1)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        del known
+        return -query.logits.max(axis=1)

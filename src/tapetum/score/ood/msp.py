@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from tapetum.score.in_distribution import InDistribution, Need
 from tapetum.score.post_hoc import PostHoc, positive
+from tapetum.score.query import Query
 
 __all__ = ["Msp"]
 
@@ -43,5 +44,5 @@ class Msp(PostHoc):
     def __post_init__(self) -> None:
         positive(self.temperature, "temperature")
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        return -known.probs_of(known.logits_of(features), self.temperature).max(axis=1)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        return -known.probs_of(query.logits, self.temperature).max(axis=1)

@@ -11,6 +11,7 @@ from scipy import special
 
 from tapetum.score.in_distribution import InDistribution, Need, directions
 from tapetum.score.post_hoc import PostHoc, positive
+from tapetum.score.query import Query
 
 __all__ = ["NegLabel"]
 
@@ -38,8 +39,8 @@ class NegLabel(PostHoc):
     def __post_init__(self) -> None:
         positive(self.temperature, "temperature")
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        rows = directions(features).astype(np.float64)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        rows = query.directions.astype(np.float64)
         inside = rows @ directions(known.linear.weight).T / self.temperature
         outside = rows @ directions(known.other_words).T / self.temperature
         ours = np.asarray(special.logsumexp(inside, axis=1))

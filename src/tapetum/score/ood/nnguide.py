@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from tapetum.core.errors import DataError
-from tapetum.score.in_distribution import InDistribution, Need, directions
-from tapetum.score.neighbours import blocks, top_products
+from tapetum.score.in_distribution import InDistribution, Need
+from tapetum.score.neighbours import largest
 from tapetum.score.post_hoc import PostHoc
+from tapetum.score.query import Query
 
 __all__ = ["Nnguide"]
 
@@ -38,18 +39,15 @@ class Nnguide(PostHoc):
     NEEDS: ClassVar[tuple[Need, ...]] = ("head",)
     k: int = 10
     shift_: float = field(default=0.0, init=False, repr=False)
-    bank_: Float32[np.ndarray, "n d"] = field(
-        default_factory=lambda: np.empty((0, 0), np.float32), init=False, repr=False
-    )
+    weights_: Float32[np.ndarray, "n"] = field(default_factory=lambda: np.empty(0, np.float32), init=False, repr=False)
 
     def _learn(self, known: InDistribution) -> None:
         if not 1 <= self.k <= len(known.features):
             raise DataError(f"k={self.k} with {len(known.features)} known images", "1 up to as many", "nnguide(k=1)")
         confidence = known.confidence_of(known.logits)
         self.shift_ = max(0.0, -float(confidence.min()))
-        self.bank_ = known.directions * (confidence + self.shift_)[:, None].astype(np.float32)
+        self.weights_ = (confidence + self.shift_).astype(np.float32)
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        closeness = [top_products(rows, self.bank_, self.k).mean(axis=1) for rows in blocks(directions(features))]
-        confidence = known.confidence_of(known.logits_of(features)) + self.shift_
-        return -np.concatenate([*closeness, np.empty(0)]) * confidence
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        closeness = largest(query.cosines, self.k, self.weights_).mean(axis=1, dtype=np.float64)
+        return -closeness * (query.confidence + self.shift_)

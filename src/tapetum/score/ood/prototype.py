@@ -10,6 +10,7 @@ from jaxtyping import Float32, Float64
 
 from tapetum.score.in_distribution import InDistribution, Need, directions
 from tapetum.score.post_hoc import PostHoc
+from tapetum.score.query import Query
 
 __all__ = ["Prototype"]
 
@@ -35,5 +36,6 @@ class Prototype(PostHoc):
     def _learn(self, known: InDistribution) -> None:
         self.prototypes_ = directions(known.group_means[known.inhabited])
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        return 1 - (directions(features) @ self.prototypes_.T).max(axis=1).astype(np.float64)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        del known
+        return 1 - (query.directions @ self.prototypes_.T).max(axis=1).astype(np.float64)

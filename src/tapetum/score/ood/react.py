@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from tapetum.score.in_distribution import InDistribution, Need
 from tapetum.score.post_hoc import PostHoc, share
+from tapetum.score.query import Query
 
 __all__ = ["React"]
 
@@ -40,5 +41,5 @@ class React(PostHoc):
     def _learn(self, known: InDistribution) -> None:
         self.top_ = float(np.quantile(known.features, self.quantile))
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        return -known.confidence_of(known.logits_of(np.minimum(features, self.top_)))
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        return -known.confidence_of(known.logits_of(np.minimum(query.features, self.top_)))

@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float64
 
-from tapetum.score.gaussian import Gaussian, Ridge
+from tapetum.score.gaussian import Gaussian
 from tapetum.score.in_distribution import InDistribution, Need
 from tapetum.score.post_hoc import PostHoc
+from tapetum.score.query import Query
 
 __all__ = ["RelativeMahalanobis"]
 
@@ -39,12 +40,10 @@ class RelativeMahalanobis(PostHoc):
     NEEDS: ClassVar[tuple[Need, ...]] = ("labels",)
     shrinkage: float | None = None
     gaussian_: Gaussian = field(init=False, repr=False)
-    background_: Gaussian = field(init=False, repr=False)
 
     def _learn(self, known: InDistribution) -> None:
-        means, ridge = known.group_means[known.inhabited], Ridge.within(known, self.shrinkage)
-        self.gaussian_ = Gaussian.of(known, means, known.within, ridge)
-        self.background_ = Gaussian.of(known, known.mean[None], known.covariance, ridge)
+        self.gaussian_ = Gaussian.of(known, self.shrinkage)
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        return self.gaussian_.distances(features, known).min(axis=1) - self.background_.distances(features, known)[:, 0]
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        del known
+        return self.gaussian_.distances(query).min(axis=1) - self.gaussian_.distance_to_all(query)

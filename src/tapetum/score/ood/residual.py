@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from tapetum.score.in_distribution import InDistribution, Need, outside, principal_dims
 from tapetum.score.post_hoc import PostHoc
+from tapetum.score.query import Query
 
 __all__ = ["Residual"]
 
@@ -38,5 +39,5 @@ class Residual(PostHoc):
         dims = principal_dims(self.dims, known.dim, len(known.features))
         self.basis_ = known.principal_about(known.mean, dims)
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        return outside(features - known.mean, self.basis_)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        return outside(query.features - known.mean, self.basis_)

@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from tapetum.score.in_distribution import TINY, InDistribution, Need
 from tapetum.score.post_hoc import PostHoc, share, strongest
+from tapetum.score.query import Query
 
 __all__ = ["Scale"]
 
@@ -36,7 +37,7 @@ class Scale(PostHoc):
     def __post_init__(self) -> None:
         share(self.drop, "drop")
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        _, before, after = strongest(np.abs(features), self.drop)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        _, before, after = strongest(query.sizes, self.drop)
         factor = np.exp(before / np.maximum(after, TINY))[:, None]
-        return -known.confidence_of(known.logits_of(features * factor))
+        return -known.confidence_of(known.linear.bias + factor * (query.logits - known.linear.bias))

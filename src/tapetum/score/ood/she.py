@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from tapetum.score.in_distribution import InDistribution, Need
 from tapetum.score.post_hoc import PostHoc
+from tapetum.score.query import Query
 
 __all__ = ["She"]
 
@@ -34,9 +35,9 @@ class She(PostHoc):
         called = np.eye(known.membership.shape[1])[known.called(known.logits)]
         right = called * (known.membership > 0)
         hits = right.sum(axis=0)
-        means = (right.T @ known.rows) / np.maximum(hits, 1)[:, None]
+        means = known.sums(right) / np.maximum(hits, 1)[:, None]
         self.patterns_ = np.where(hits[:, None] > 0, means, known.group_means)
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        called = known.called(known.logits_of(features))
-        return -(features * self.patterns_[called]).sum(axis=1)
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        called = known.called(query.logits)
+        return -np.einsum("ij,ij->i", query.features, self.patterns_[called])

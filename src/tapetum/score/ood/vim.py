@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from tapetum.score.in_distribution import TINY, InDistribution, Need, outside, principal_dims
 from tapetum.score.post_hoc import PostHoc
+from tapetum.score.query import Query
 
 __all__ = ["Vim"]
 
@@ -43,9 +44,9 @@ class Vim(PostHoc):
         self.origin_ = -np.linalg.pinv(head.weight.astype(np.float64), rcond=rounding) @ head.bias
         dims = principal_dims(self.dims, known.dim, len(known.features))
         self.basis_ = known.principal_about(self.origin_, dims)
-        left = outside(known.rows - self.origin_, self.basis_).mean()
+        left = np.mean(np.concatenate([outside(r - self.origin_, self.basis_) for r in known.blocks()]))
         self.scale_ = float(np.abs(known.logits.max(axis=1)).mean() / max(left, TINY))
 
-    def _score(self, features: Float64[np.ndarray, "m d"], known: InDistribution) -> Float64[np.ndarray, "m"]:
-        virtual = self.scale_ * outside(features - self.origin_, self.basis_)
-        return virtual - known.confidence_of(known.logits_of(features))
+    def _score(self, query: Query, known: InDistribution) -> Float64[np.ndarray, "b"]:
+        virtual = self.scale_ * outside(query.features - self.origin_, self.basis_)
+        return virtual - query.confidence
