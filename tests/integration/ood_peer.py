@@ -62,6 +62,12 @@ def main(given: Path, told: Path) -> None:
         "ash_p": lambda: on_maps(d.ASH(None, flat, variant="ash-p", percentile=0.65)),
         "ash_b": lambda: on_maps(d.ASH(None, flat, variant="ash-b", percentile=0.65)),
         "scale": lambda: on_maps(d.SCALE(None, flat, percentile=0.85)),
+        "odin": lambda: d.ODIN(
+            torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Tanh(), head),
+            eps=0.05,
+            temperature=10.0,
+            norm_std=[0.25] * z.shape[1],
+        ).predict(query4),
         "gradnorm": lambda: d.GradNorm(head, param_filter=lambda name: name == "weight").predict(query),
     }
     wanted = sys.argv[4:] or list(runs)

@@ -5,12 +5,16 @@ Needs a folder with pytorch-ood and torchvision, named by TAPETUM_PEERS; they ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+import torch
 from asking import Arrays, told_by
 
 from tapetum.core.registry import Family
 from tapetum.core.types import Head
+from tapetum.learn.odin import Step, odin
 from tapetum.score.in_distribution import InDistribution
 
 pytestmark = pytest.mark.slow
@@ -71,3 +75,17 @@ def test_equal_to_pytorch_ood(spec: str, both: tuple[Arrays, Arrays]) -> None:
     spread = told[name].max() - told[name].min()
     assert spread > 0
     np.testing.assert_allclose(ours, told[name], rtol=tolerance, atol=tolerance * spread)
+
+
+def test_odin_equal_to_pytorch_ood(both: tuple[Arrays, Arrays]) -> None:
+    """A step of the features through a network that is not linear, in units of each channel."""
+    given, told = both
+    weight, bias, query = (torch.from_numpy(given[name]) for name in ("weight", "bias", "query"))
+
+    def classify(inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.tanh(inputs[0].flatten(1)) @ weight.T + bias
+
+    units = torch.full((D, 1, 1), 4.0)
+    ours = odin(classify, [query[:, :, None, None]], [Step(10.0, 0.05), Step(10.0, 0.0)], units=[units])
+    np.testing.assert_allclose(ours[0], told["odin"], rtol=1e-5)
+    assert np.abs(ours[0] - ours[1]).min() > 1e-3
