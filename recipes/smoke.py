@@ -80,7 +80,9 @@ PIXELS = f"longtail(methods=(\"one_stage(mixing='{{name}}')\",), mode='finetune'
 TOGETHER = f"longtail(methods=(\"one_stage(loss='{{name}}')\",), together=True, {SEEN})"
 # What a method needs beside the above.
 ALSO = {
-    **{f"mixing/{name}": {COMMANDS["mixing"][1]: PIXELS} for name in ("augmix", "cropmix", "cutmix", "yoco")},
+    **{
+        f"mixing/{name}": {COMMANDS["mixing"][1]: PIXELS} for name in ("augmix", "cropmix", "cutmix", "snapmix", "yoco")
+    },
     **{
         f"losses/{name}": {COMMANDS["losses"][1]: TOGETHER}
         for name in ("asymmetric", "binary_cross_entropy", "distribution_balanced")

@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage
 
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
+from tapetum.learn.augment.rand_augment import OPERATIONS
 from tapetum.learn.features.loader import image_rng
 
 AUGMENT = Family("tapetum.learn.augment")
@@ -19,6 +21,7 @@ SPECS = {
     "photometric": "photometric(strength=2.0)",
     "erase": "erase(probability=1.0)",
     "fundus_artefacts": "fundus_artefacts(probability=1.0)",
+    "rand_augment": "rand_augment(count=4, magnitude=0.5)",
 }
 each = pytest.mark.parametrize("spec", SPECS.values(), ids=list(SPECS))
 
@@ -103,6 +106,7 @@ def _ahead(rng, k):
         "geometric(flip=1.5)", "geometric(crop=0.95)", "geometric(rotate=-1.0)", "geometric(strength=-0.1)",
         "photometric(gamma=-1.0)", "photometric(strength=-1.0)", "erase(area=1.5)", "erase(stretch=0.5)",
         "erase(probability=0.6, strength=2.0)", "fundus_artefacts(probability=1.5)", "fundus_artefacts(blur=-1.0)",
+        "rand_augment(count=0)", "rand_augment(magnitude=1.5)", "rand_augment(magnitude=0.6, strength=2.0)",
     ],
 )  # fmt: skip
 def test_options_outside_their_range_are_refused(spec):
@@ -219,3 +223,57 @@ def test_blur_equals_scipys():
     found = AUGMENT.build("fundus_artefacts(probability=0.5, blur=0.05)")(image, rngs=[Drawn(*draw)])
     expected = [ndimage.gaussian_filter(c, 1.6, radius=5, mode="nearest") for c in image[0].numpy()]
     np.testing.assert_allclose(found[0].numpy(), np.stack(expected), atol=1e-5)
+
+
+# --- RandAugment -----------------------------------------------------------------------------------------------------
+
+
+def drawn(what: str, up: bool = True):
+    """A generator that asks for this change alone."""
+    return Drawn((OPERATIONS.index(what) + 0.5) / len(OPERATIONS), 0.1 if up else 0.9)
+
+
+def by_pillow(what: str, image: torch.Tensor):
+    """The same change of magnitude 0.5, upwards, by another library's name for it."""
+    pixels = Image.fromarray((image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+    made = {
+        "autocontrast": lambda: ImageOps.autocontrast(pixels), "equalise": lambda: ImageOps.equalize(pixels),
+        "solarise": lambda: ImageOps.solarize(pixels, 128), "posterise": lambda: ImageOps.posterize(pixels, 6),
+        "colour": lambda: ImageEnhance.Color(pixels).enhance(1.45),
+        "contrast": lambda: ImageEnhance.Contrast(pixels).enhance(1.45),
+        "brightness": lambda: ImageEnhance.Brightness(pixels).enhance(1.45),
+        "sharpness": lambda: ImageEnhance.Sharpness(pixels).enhance(1.45), "identity": lambda: pixels,
+    }[what]()  # fmt: skip
+    return torch.from_numpy(np.asarray(made).copy()).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "autocontrast", "brightness", "colour", "contrast", "equalise", "identity", "posterise", "sharpness", "solarise",
+    ],
+)  # fmt: skip
+def test_changes_of_values_are_pillows(what):
+    image = pictures(1) * 0.8 + 0.1
+    found = AUGMENT.build("rand_augment(count=1, magnitude=0.5)")(image, rngs=[drawn(what)])
+    torch.testing.assert_close(found, by_pillow(what, image))
+
+
+def test_changes_of_place_by_hand():
+    """Twenty-one columns, each five grey values lighter: a shift of 0.45 sides, a shear of 0.3; a turned line."""
+    change = AUGMENT.build("rand_augment(count=1, magnitude=1.0)")
+    at, near = torch.arange(21.0), {"atol": 0.6 / 255, "rtol": 0}
+    right, left = (change(_ramp(), rngs=[drawn("shift_across", up)])[0, 0, 3] for up in (True, False))
+    torch.testing.assert_close(right, (at + 9.45).clamp(max=20) * 5 / 255, **near)
+    torch.testing.assert_close(left, (at - 9.45).clamp(min=0) * 5 / 255, **near)
+    sheared = change(_ramp(), rngs=[drawn("shear_across")])[0, 0, 0]
+    torch.testing.assert_close(sheared[5:15], (at[5:15] - 3) * 5 / 255, **near)
+    line = torch.zeros(1, 3, 21, 21)
+    line[..., 10] = 1.0
+    # 8 rows above the middle a line that leans by 30 degrees stands 8 · tan 30° = 4.6 columns aside.
+    assert int(change(line, rngs=[drawn("rotate")])[0, 0, 2].argmax()) == 5
+
+
+def _ramp():
+    """Five grey values a pixel to the right."""
+    return (torch.arange(21.0) * 5 / 255).expand(1, 3, 21, 21).clone()

@@ -43,6 +43,7 @@ class Plan:
         loss: of `learn/losses`. late_loss: takes its place after `late` of the epochs.
         sampler: of `learn/rebalancing`: the rows of an epoch. late_sampler: takes its place after `late`.
         late: share of the epochs, 0..1.
+        augment: of `learn/augment`, joined by `+`: changes of pictures, after those that all methods have.
         mixing: of `learn/mixing`: rows that are blended with others.
         compactness: of `learn/compactness`: how rows of a class lie together, added to the loss.
         invariance: of `learn/invariance`: how domains differ, added to the loss after `penalty_from` of the epochs.
@@ -56,6 +57,7 @@ class Plan:
     sampler: str = ""
     late_sampler: str = ""
     late: float = 0.8
+    augment: str = ""
     mixing: str = ""
     compactness: str = ""
     invariance: str = ""

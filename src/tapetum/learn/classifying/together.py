@@ -14,6 +14,7 @@ from tapetum.learn.classifying.plan import Pace
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.classifying.train import new_network, paces, run_stage
 from tapetum.learn.classifying.trained import IMAGES, ROWS, Network
+from tapetum.learn.training.loop import Order
 from tapetum.learn.training.optimiser import ParameterGroup
 
 Losses = Callable[[Int[np.ndarray, "b"], int], Float[Tensor, "b"]]
@@ -40,6 +41,7 @@ def learn_together(
     beside: nn.Module | None = None,
     beside_rate: float = 1.0,
     before: Callable[[int], None] | None = None,
+    draw: Order | None = None,
 ) -> None:
     """Train all networks at once; the last epoch stays.
 
@@ -53,6 +55,7 @@ def learn_together(
         beside: further parameters, which do not decay.
         beside_rate: their pace, of the networks' own.
         before: called before each epoch with its number from 0.
+        draw: rows of the next epoch; None = all of them, mixed.
 
     Raises:
         DataError: the loss became not finite.
@@ -73,7 +76,7 @@ def learn_together(
             before(begun)
         begun += 1
         whole.train()
-        return source.permutation(rows)
+        return draw(rows, source) if draw else source.permutation(rows)
 
     run_stage(whole, losses, taught, pace.settings(), rng, groups, order, name)
 

@@ -14,8 +14,9 @@ from torch.func import functional_call
 
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family, Spec
+from tapetum.learn.classifying.activation import maps_of
 from tapetum.learn.classifying.plan import Pace, Plan
-from tapetum.learn.classifying.taught import Taught
+from tapetum.learn.classifying.taught import Inputs, Taught
 from tapetum.learn.classifying.trained import Network
 from tapetum.learn.training.history import LoopSettings
 from tapetum.learn.training.loop import Order, run_loop
@@ -101,6 +102,17 @@ def train(
     return network
 
 
+def _inputs(taught: Taught, augment: str) -> Inputs:
+    """What the network is given, changed further where that is asked for."""
+    if not augment:
+        return taught.given
+    if taught.changed is None:
+        raise UsageError(
+            f"augment={augment!r} on features", "pictures, which a tower that learns is given", "mode='finetune'"
+        )
+    return taught.changed(augment)
+
+
 def _refuse_fixed(plan: Plan, network: Network) -> None:
     """Penalties on what the last layer reads do nothing where that is fixed."""
     if network.tower is not None or cast(ClassHead, network.head).BENDS:
@@ -183,15 +195,17 @@ class _Stage:
         self.epochs, self.epoch = pace.epochs, 0
         self.counts = torch.from_numpy(taught.counts).float()
         self.weights = None if weights is None else torch.from_numpy(np.asarray(weights, dtype=np.float32))
+        self.given = _inputs(taught, plan.augment)
         self.built: dict[tuple[str, str], Callable[..., Any]] = {}
 
     def member(self, family: str, spec: str) -> Callable[..., Any]:
-        """A member, built once; one that draws is given the generator, one that asks for `rows` their number."""
+        """A member, built once, with what it asks for: the generator, the number of rows, maps of where it looks."""
         key = (family, spec)
         if key not in self.built:
             of = Family(f"tapetum.learn.{family}")
             asked = of.options(Spec.parse(spec).name)
-            offered = {"rng": self.rng, "rows": len(self.taught.labels)}
+            maps = maps_of(self.whole.tower, self.whole.head)
+            offered = {"rng": self.rng, "rows": len(self.taught.labels), "maps": maps}
             self.built[key] = of.build(spec, **{name: x for name, x in offered.items() if name in asked})
         return self.built[key]
 
@@ -208,7 +222,7 @@ class _Stage:
 
     def losses(self, rows: Int[np.ndarray, "b"], epoch: int) -> Float[Tensor, "b"]:
         """Loss per row, penalties included."""
-        given, told = self.taught.given(rows, epoch), self.taught.told(rows)
+        given, told = self.given(rows, epoch), self.taught.told(rows)
         partner, share = np.arange(len(rows)), torch.ones(len(rows))
         if self.plan.mixing:
             given, partner, share = self.member("mixing", self.plan.mixing)(given, told, self.counts)
@@ -227,14 +241,15 @@ class _Stage:
         logits: Float[Tensor, "b k"],
         told: Tensor,
         partner: np.ndarray,
-        share: Float[Tensor, "b"],
+        share: Float[Tensor, "b *two"],
         rows: Int[np.ndarray, "b"],
         done: float,
     ) -> Float[Tensor, "b"]:
         loss = self.member("losses", self.plan.loss_at(done))
         found: Tensor = loss(logits, told, self.counts)
         if self.plan.mixing:
-            found = share * found + (1 - share) * loss(logits, told[partner], self.counts)
+            own, other = share.T if share.ndim == 2 else (share, 1 - share)
+            found = own * found + other * loss(logits, told[partner], self.counts)
         if self.weights is not None:
             found = found * self.weights[rows]
         if self.reweigh:

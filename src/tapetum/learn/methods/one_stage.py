@@ -20,7 +20,7 @@ class OneStage(Plan):
     """A plan, trained once; with its defaults it is cross-entropy on all rows alike (ERM).
 
     Args:
-        loss, late_loss, sampler, late_sampler, late, mixing, compactness, invariance, penalty_from, head, ema,
+        loss, late_loss, sampler, late_sampler, late, augment, mixing, compactness, invariance, penalty_from, head, ema,
             sharpness: see `Plan`.
 
     Source: Vapnik, NIPS 1991 (empirical risk minimisation); sharpness: Foret et al., ICLR 2021, arXiv 2010.01412.

@@ -10,9 +10,10 @@ from torch import Tensor
 
 
 class Mixing(Protocol):
-    """`(inputs[b ...], labels, counts[k], *, rng, options) -> (inputs, partner[b], share[b])`.
+    """`(inputs[b ...], labels, counts[k], *, rng, options) -> (inputs, partner[b], share[b] or [b 2])`.
 
-    The loss of a row is then `share` of that for its own label and the rest of that for the label of its partner.
+    The loss of a row is then `share` of that for its own label and the rest of that for the label of its partner; two
+    shares are those of both labels. One that asks for `maps` is given where the network looks, as it then stands.
     """
 
     def __call__(
@@ -22,7 +23,7 @@ class Mixing(Protocol):
         counts: Float[Tensor, "k"],
         *,
         rng: np.random.Generator,
-    ) -> tuple[Float[Tensor, "b ..."], Int[np.ndarray, "b"], Float[Tensor, "b"]]:
+    ) -> tuple[Float[Tensor, "b ..."], Int[np.ndarray, "b"], Float[Tensor, "b"] | Float[Tensor, "b 2"]]:
         """Blend a batch.
 
         Args:
