@@ -250,7 +250,8 @@ def by_pillow(what: str, image: torch.Tensor):
 @pytest.mark.parametrize(
     "what",
     [
-        "autocontrast", "brightness", "colour", "contrast", "equalise", "identity", "posterise", "sharpness", "solarise",
+        "autocontrast", "brightness", "colour", "contrast", "equalise", "identity", "posterise", "sharpness",
+        "solarise",
     ],
 )  # fmt: skip
 def test_changes_of_values_are_pillows(what):
