@@ -104,7 +104,14 @@ def test_groups_of_patients(results, noisy):
     rows = list(dict.fromkeys(r.row for r in results.records))
     assert f"{BEFORE}, laterality OD" in rows
     assert "platt(), laterality OS" in rows
-    assert not any(row.startswith("isotonic") and "laterality" in row for row in rows)  # the first calibrator only
+    changes = {
+        r.row: r.interval.estimate for r in results.records if r.metric == "brier_difference" and "laterality" in r.row
+    }
+    calibrators = {row.partition(",")[0] for row in rows if not row.startswith(BEFORE)}
+    assert set(changes) == {f"{c}, laterality {eye}" for c in calibrators for eye in ("OD", "OS")}
+    for row, change in changes.items():
+        before = of(results, f"{BEFORE}, {row.partition(', ')[2]}", "macro", "brier_error").estimate
+        assert change == pytest.approx(of(results, row, "macro", "brier_error").estimate - before)
     found = next(r for r in results.records if r.row == "platt(), laterality OD")
     tested = [r for r in noisy.in_split(Split.TEST) if r.laterality.value == "OD"]
     assert found.images == len(tested)

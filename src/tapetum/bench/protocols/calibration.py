@@ -42,7 +42,7 @@ def calibration(
         trial: what is learned on and tested.
         calibrators: members of `score/calibration`; of one that has modes, the one that fits the labels is taken.
         adapter: member of `learn/adapters` that needs no words.
-        groups: measure by sex, age, device, eye, quality and size, too: as it is, and after the first calibrator.
+        groups: measure by sex, age, device, eye, quality and size, too, as it is and after each calibrator.
 
     Raises:
         UsageError: `ordinal`, an unknown calibrator, one that cannot read such labels, or an adapter that needs words.
@@ -68,7 +68,7 @@ def calibration(
     for row in rows[1:]:
         records += [*row_records(probe, row, columns), *difference_records(probe, rows[0], row, columns)]
     if groups:
-        of_groups, few = group_records(probe, rows[:2], columns, groups_of(trial.test_records))
+        of_groups, few = group_records(probe, rows, columns, groups_of(trial.test_records))
         records, notes = records + of_groups, notes + few
     notes = [
         "ECE, debiased, Brier, log loss: 0 is perfect; slope: 1, below it probabilities are too extreme; intercept: 0, "

@@ -109,9 +109,8 @@ def group_records(
         if len(large) < 2 or not chosen:
             few += [f"{attribute} (no finding with {FEWEST} images on both sides in every group)"] if large else []
             continue
-        for row in rows:
-            for group, mask in large.items():
-                found += _group(probe, row, chosen, f"{row.stated.row}, {attribute} {group}", mask)
+        for group, mask in large.items():
+            found += _group(probe, rows, chosen, f"{attribute} {group}", mask)
     return found, [f"too few to say: {', '.join(few)}"] if few else []
 
 
@@ -119,17 +118,25 @@ def _enough(labels: np.ndarray) -> bool:
     return min(int((labels == 1).sum()), int((labels == 0).sum())) >= FEWEST
 
 
-def _group(probe: Probe, row: Measured, chosen: Sequence[int], name: str, mask: Bool[np.ndarray, "n"]) -> list[Record]:
-    within, columns = row.context, list(chosen)
-    who = [p for p, inside in zip(within.patients, mask, strict=True) if inside]
-    probs, labels = row.stated.probs[mask][:, columns], probe.labels[mask][:, columns]
-    draws = min(FEW_DRAWS, within.draws)
-    measures = measured_calibration(probs, labels, who, rng=within.rng(), draws=draws)
+def _group(
+    probe: Probe, rows: Sequence[Measured], chosen: Sequence[int], name: str, mask: Bool[np.ndarray, "n"]
+) -> list[Record]:
+    """Every row within one group; those after the first also as a difference to it, on the same draws of patients."""
+    columns, patients = list(chosen), rows[0].context.patients
+    who = [p for p, inside in zip(patients, mask, strict=True) if inside]
     shown = np.where(mask[:, None], probe.labels[:, columns], np.nan)
     over = f", mean over {', '.join(probe.findings[j] for j in columns)}"
-    found: list[Record] = []
-    for measure in OF_GROUPS:
-        interval = measures.interval(measure, range(len(columns)))
-        interval = dataclasses.replace(interval, method=f"{interval.method}{over}")
-        found.append(within.record(name, SUPERVISED, MACRO, measure, interval, shown))
+    found, first = list[Record](), None
+    for row in rows:
+        within, title = row.context, f"{row.stated.row}, {name}"
+        probs, labels = row.stated.probs[mask][:, columns], probe.labels[mask][:, columns]
+        measures = measured_calibration(probs, labels, who, rng=within.rng(), draws=min(FEW_DRAWS, within.draws))
+        all_of = range(len(columns))
+        told = {m: measures.interval(m, all_of) for m in OF_GROUPS}
+        if first is not None:
+            told |= {n: measures.minus(first, m, all_of).interval for m, n in DIFFERENCES.items()}
+        first = first or measures
+        for metric, interval in told.items():
+            shared = dataclasses.replace(interval, method=f"{interval.method}{over}")
+            found.append(within.record(title, SUPERVISED, MACRO, metric, shared, shown))
     return found
