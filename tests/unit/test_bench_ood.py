@@ -11,13 +11,15 @@ from sklearn.metrics import roc_auc_score
 from tapetum.archive import open_archive
 from tapetum.bench import BenchConfig, run_bench
 from tapetum.bench.trial import trial_of
-from tapetum.bench.trust.outlying import known_of, parts_of
-from tapetum.core.errors import DataError, LeakageError, UsageError
+from tapetum.bench.trust.outlying import known_of
+from tapetum.bench.trust.outlying_parts import parts_of
+from tapetum.core.errors import ArtefactError, DataError, LeakageError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Split
 from tapetum.knowledge import load_pack
 from tapetum.learn.granular.places import place_cosines
 from tapetum.learn.model import prompt_vectors
+from tapetum.score.spectrum import full_spectrum
 from toys import COLOURS, ENCODER, TEXT, clinic
 
 CONFIG = BenchConfig(encoders=ENCODER, text_encoder=TEXT, threads=1, draws=60)
@@ -232,3 +234,162 @@ def test_words_without_a_model_that_knows_them_are_refused(toy_archive, foreign)
         run_bench("ood(head='words')", toy_archive, CONFIG, test=foreign)
     with pytest.raises(UsageError, match="without words"):
         run_bench("ood(places=True)", toy_archive, CONFIG, test=foreign)
+
+
+@pytest.fixture(scope="module")
+def dim(tmp_path_factory):
+    """A third clinic of dark pictures, of another colour than those tested: outliers to choose on."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in COLOURS:
+            patched.setitem(COLOURS, name, (50, 60, 80))
+        return clinic(tmp_path_factory.mktemp("dim") / "dim", patients=12, seed=7, labels=LABELS, noise=8.0)
+
+
+@pytest.fixture(scope="module")
+def brighter(tmp_path_factory):
+    """The findings of the toy clinic under another camera."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, colour in COLOURS.items():
+            patched.setitem(COLOURS, name, tuple(min(255, c + 25) for c in colour))
+        return clinic(tmp_path_factory.mktemp("brighter") / "brighter", patients=30, seed=8, labels=LABELS)
+
+
+def test_settings_are_chosen_on_outliers_that_are_not_tested(toy_archive, foreign, dim):
+    spec = f"ood(scores=('knn', 'energy(temperature=3.0)', 'entropy', 'react'), choose='{dim.path}', limit='balanced')"
+    results = run_bench(spec, toy_archive, CONFIG, test=foreign)
+    trial = trial_of(toy_archive, CONFIG, test=foreign)
+    parts = parts_of(trial, "", choose=str(dim.path))
+    tested = {r.image_id for r in (*parts.test, *parts.outside)}
+    assert tested.isdisjoint(r.image_id for r in parts.choosing.records)
+    assert {r.image_id for r in parts.choosing.records} == {r.image_id for r in dim.records}
+    known, areas = known_of(trial, parts, "logistic", ""), {}
+    ood = np.repeat([0, 1], [len(parts.val), len(parts.choosing.records)])
+    rows = known.rows(np.concatenate([parts.features(parts.val), parts.choosing.features]))
+    for k in (10, 1, 5, 20, 50, 100):
+        if k <= len(parts.train):
+            score = Family("tapetum.score.ood").build(f"knn(k={k})").fit(known.images)
+            areas[f"knn(k={k})"] = roc_auc_score(ood, score(rows))
+    best = max(areas, key=areas.__getitem__)
+    rows_found = {r.row for r in results.records}
+    assert best.replace("(k=10)", "()") in rows_found
+    assert {"energy(temperature=3.0)", "entropy()"} <= rows_found  # what is written out is not chosen
+    assert len(rows_found) == 4
+    assert any(f"chosen on {len(parts.val)} known validation images and {len(dim.records)} OOD images of dim" in n
+               for n in results.notes)  # fmt: skip
+    assert results.records[0].digests["choosing"] == dim.digest
+    assert "OOD images kept for choosing" in results.records[0].selection
+    assert not (dim.path / "test_reads.jsonl").exists()  # choosing is no test
+
+
+def test_without_outliers_to_choose_on_nothing_is_chosen_and_it_is_said(toy_archive, foreign):
+    results = run_bench("ood(scores=('knn',))", toy_archive, CONFIG, test=foreign)
+    assert any("thresholds: from known validation images alone" in n for n in results.notes)
+    assert {r.row for r in results.records} == {"knn()"}
+    with pytest.raises(UsageError, match="limit='balanced'"):
+        run_bench("ood(scores=('knn',), limit='balanced')", toy_archive, CONFIG, test=foreign)
+
+
+def test_a_finding_serves_choosing_and_is_neither_known_nor_tested(toy_archive):
+    parts = parts_of(trial_of(toy_archive, CONFIG), "cataract", choose="glaucoma")
+
+    def labels(records):
+        return toy_archive.labels(("glaucoma",), image_ids=[r.image_id for r in records])[:, 0]
+
+    for records in (parts.train, parts.val, parts.test, parts.outside):
+        assert len(records)
+        assert (labels(records) == 0).all()
+    assert (labels(parts.choosing.records) == 1).all()
+    assert {r.split for r in parts.choosing.records} == {Split.TRAIN, Split.VAL}
+    results = run_bench("ood(scores=('knn',), unseen='cataract', choose='glaucoma')", toy_archive, CONFIG)
+    assert any("it serves choosing" in n for n in results.notes)
+    with pytest.raises(UsageError, match="is what is tested"):
+        run_bench("ood(unseen='cataract', choose='cataract')", toy_archive, CONFIG)
+
+
+def test_what_is_tested_or_learned_on_does_not_serve_choosing(toy_archive, foreign, dim):
+    for other in (foreign, toy_archive):
+        with pytest.raises((LeakageError, UsageError), match=r"stand in both archives|is the archive itself"):
+            run_bench(f"ood(scores=('knn',), choose='{other.path}')", toy_archive, CONFIG, test=foreign)
+    with pytest.raises(LeakageError, match="stand in both archives"):
+        run_bench(f"ood(scores=('knn',), choose='{dim.path}', shifted='{dim.path}')", toy_archive, CONFIG, test=foreign)
+    with pytest.raises(UsageError, match="neither a label nor an archive"):
+        run_bench("ood(scores=('knn',), choose='nowhere')", toy_archive, CONFIG, test=foreign)
+
+
+def test_full_spectrum_under_both_policies_is_that_of_the_arrays(toy_archive, foreign, brighter):
+    spec = f"ood(scores=('knn',), shifted='{brighter.path}')"
+    results = run_bench(spec, toy_archive, CONFIG, test=foreign)
+    trial = trial_of(toy_archive, CONFIG, test=foreign)
+    parts = parts_of(trial, "", shifted=str(brighter.path))
+    score = Family("tapetum.score.ood").build("knn").fit(known_of(trial, parts, "logistic", "").images)
+    rows = known_of(trial, parts, "logistic", "").rows
+    given = (parts.features(parts.test), parts.outside_embeddings.features, parts.shifted.features)
+    values = np.concatenate([score(rows(x)) for x in given])
+    kinds = np.repeat(["id", "far", "shifted"], [len(x) for x in given])
+    for policy, kind, names in (
+        ("leave out", "far", ("OOD", "ID")),
+        ("accept", "far", ("OOD, shifted accepted", "ID, shifted accepted")),
+        ("refuse", "shifted", ("shifted, to be refused", "ID, shifted refused")),
+    ):
+        told = full_spectrum(values, kinds, shifted=policy)[kind]
+        for finding, area, precision, fpr in (
+            (names[0], told.auroc, told.average_precision_ood, told.fpr95_ood),
+            (names[1], told.auroc, told.average_precision_id, told.fpr95_id),
+        ):
+            for metric, value in (
+                ("auroc_score", area), ("average_precision_score", precision), ("fpr_at_95_tpr_error", fpr),
+            ):  # fmt: skip
+                assert results.find(finding, metric).interval.estimate == pytest.approx(value), (finding, metric)
+    assert results.find("OOD, shifted accepted", "auroc_score").images == len(values)
+    assert results.find("shifted, to be refused", "auroc_score").positives == len(brighter.records)
+    assert any(n.startswith("shifted accepted:") for n in results.notes)
+    assert any(n.startswith("shifted refused:") for n in results.notes)
+    assert results.records[0].digests["shifted"] == brighter.digest
+
+
+def test_corrupted_images_are_those_of_the_tested_patients(toy_archive, foreign):
+    trial = trial_of(toy_archive, CONFIG, test=foreign)
+    parts = parts_of(trial, "", shifted="corrupted", severity=1.0)
+    assert parts.shifted.patients == tuple(r.patient_id for r in parts.test)
+    assert np.abs(parts.shifted.features - parts.features(parts.test)).max(axis=1).min() > 0
+    results = run_bench("ood(scores=('knn',), shifted='corrupted', severity=1.0)", toy_archive, CONFIG, test=foreign)
+    record = results.find("shifted, to be refused", "auroc_score")
+    assert record.images == 2 * len(parts.test)
+    assert record.patients == len({r.patient_id for r in parts.test})
+    assert record.interval.estimate > 0.5
+
+
+def test_odin_is_the_confidence_after_its_step_and_chosen_elsewhere(toy_archive, foreign, dim):
+    config = dataclasses.replace(CONFIG, exclusive=True, draws=20)
+    spec = f"ood(scores=('msp',), odin=True, choose='{dim.path}', shifted='corrupted')"
+    results = run_bench(spec, toy_archive, config, test=foreign)
+    (row,) = {r.row for r in results.records if r.row.startswith("odin")}
+    assert any(row in n and "of 6 settings" in n and "OOD images of dim" in n for n in results.notes)
+    assert {r.supervision for r in results.records} == {"supervised"}
+    assert results.find("OOD, shifted accepted", "auroc_score", row).images > 0
+    plain = run_bench("ood(scores=('msp',), odin=True)", toy_archive, config, test=foreign)
+    assert any("odin(temperature=1000, epsilon=0.0014): as its authors set it" in n for n in plain.notes)
+
+
+def test_where_odin_cannot_be_had_a_note_says_why(tmp_path, toy_archive, foreign):
+    bare = clinic(tmp_path / "bare", seed=2)
+    results = run_bench("ood(odin=True)", bare, CONFIG, test=foreign)
+    assert {r.row for r in results.records} == {"knn()"}
+    assert any("odin left out: it needs a linear head" in n for n in results.notes)
+    gone = clinic(tmp_path / "gone", patients=24, seed=3, labels=LABELS)
+    run_bench("ood(scores=('msp',))", gone, CONFIG, test=foreign)  # features are cached now
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(gone), "pixels", _no_pixels)
+        found = run_bench("ood(scores=('msp',), odin=True)", gone, CONFIG, test=foreign)
+        assert any("odin left out: the images or a gradient cannot be had" in n for n in found.notes)
+        assert {r.row for r in found.records} == {"msp()"}
+
+
+def _no_pixels(*_given, **_more):
+    raise ArtefactError("the vault holds no such file", "the images")
+
+
+def test_odin_on_too_many_images_is_refused(toy_archive, foreign, monkeypatch):
+    monkeypatch.setattr("tapetum.bench.trust.outlying_choice.ODIN_IMAGES", 5)
+    with pytest.raises(DataError, match="odin on"):
+        run_bench("ood(scores=('msp',), odin=True)", toy_archive, CONFIG, test=foreign)

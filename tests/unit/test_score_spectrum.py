@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from tapetum.core.errors import DataError, UsageError
 from tapetum.score.metrics.fpr_at_95_tpr_error import fpr_at_95_tpr_error
-from tapetum.score.spectrum import detection, full_spectrum, threshold_for_kept
+from tapetum.score.spectrum import detection, full_spectrum, threshold_between, threshold_for_kept
 
 
 def test_95_of_100_positives_are_enough():
@@ -102,3 +102,25 @@ def test_ties_are_kept_and_nothing_is_nan():
     assert math.isnan(threshold_for_kept(np.empty(0)))
     with pytest.raises(UsageError, match="kept=0"):
         threshold_for_kept(values, kept=0)
+
+
+def test_a_threshold_between_known_and_ood_by_hand():
+    known, ood = np.array([0.0, 1.0, 2.0, 5.0]), np.array([1.5, 3.0, 4.0])
+    # at 3: 3 of 4 kept and 2 of 3 refused; at 1.5: 2 of 4 and 3 of 3, which is more
+    assert threshold_between(known, ood) == 1.5
+    assert threshold_between(known, np.array([3.0, 4.0])) == 3.0
+    assert threshold_between(np.array([1.0, 2.0]), np.array([0.0])) == 0.0  # misled: nothing better than refusing all
+    assert threshold_between(np.array([1.0]), np.array([1.0])) == 1.0  # not told apart: the lowest
+    assert math.isnan(threshold_between(known, ood[:0]))
+    assert math.isnan(threshold_between(known[:0], ood))
+    with pytest.raises(DataError, match="NaN"):
+        threshold_between(known, np.array([math.nan]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_that_threshold_is_the_best_of_the_curve_of_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    known, ood = np.round(rng.normal(size=60), 1), np.round(rng.normal(size=40) + 1, 1)
+    fpr, tpr, _ = roc_curve(np.repeat([0, 1], [60, 40]), np.concatenate([known, ood]), drop_intermediate=False)
+    limit = threshold_between(known, ood)
+    assert (ood >= limit).mean() - (known >= limit).mean() == pytest.approx((tpr - fpr).max())

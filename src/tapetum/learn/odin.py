@@ -72,6 +72,9 @@ def odin(
     Returns:
         A row per step, higher = more OOD; -1..0.
 
+    Raises:
+        UsageError: no gradient reaches the inputs.
+
     Source: Liang, Li and Srikant, ICLR 2018, arXiv 1706.02690. Differs: the step is of one size in brightness for all
     channels and towers; the sigmoid form, and a step of several towers at once, are ours.
     """
@@ -93,6 +96,8 @@ def _slopes(classify: Classifier, inputs: Sequence[Tensor], temperature: float, 
     with torch.enable_grad():
         leaves = [x.detach().clone().requires_grad_() for x in inputs]
         loss = -_log_confidence(classify(leaves), temperature, mode).sum()
+        if not loss.requires_grad:
+            raise UsageError("a network whose output has no gradient", "one that runs in torch from pixels to logits")
         return [slope.sign() for slope in torch.autograd.grad(loss, leaves)]
 
 

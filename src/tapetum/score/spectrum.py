@@ -112,6 +112,32 @@ def full_spectrum(
     return found
 
 
+def threshold_between(known: Real[np.ndarray, "n"], ood: Real[np.ndarray, "m"]) -> float:
+    """The threshold at which the share of known images kept and that of OOD images refused add up to most (Youden).
+
+    Args:
+        known: scores of known images, higher = more OOD.
+        ood: of OOD images, neither of which is tested.
+
+    Returns:
+        Refused is `score >= threshold`; the lowest of equally good ones, a score that occurs or infinity; NaN where
+        either side is empty.
+
+    Raises:
+        DataError: NaN among the scores.
+
+    Example:
+        >>> threshold_between(np.array([0.1, 0.2, 0.6]), np.array([0.5, 0.9]))
+        0.5
+    """
+    kept, refused = np.sort(finite_scores(known)), np.sort(finite_scores(ood))
+    if not len(kept) or not len(refused):
+        return math.nan
+    limits = np.append(np.unique(np.concatenate([kept, refused])), np.inf)
+    right = np.searchsorted(kept, limits) / len(kept) + 1 - np.searchsorted(refused, limits) / len(refused)
+    return float(limits[np.argmax(right)])
+
+
 def threshold_for_kept(scores: Real[np.ndarray, "n"], *, kept: float = 0.95) -> float:
     """The lowest threshold at which at least the stated share of known images is kept; refused is `score >= threshold`.
 

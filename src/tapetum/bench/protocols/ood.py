@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tapetum.bench.tables.results import Results
 from tapetum.bench.trial import Trial
-from tapetum.bench.trust.outlying import by_labels, chosen_scores, known_of, parts_of, score_records, values_of
-from tapetum.bench.trust.outlying_words import words_of
+from tapetum.bench.trust.outlying import (
+    Known,
+    Values,
+    by_labels,
+    chosen_scores,
+    known_of,
+    score_records,
+    values_of,
+)
+from tapetum.bench.trust.outlying_choice import chosen_settings, limit_rule, odin_values
+from tapetum.bench.trust.outlying_parts import Parts, parts_of
+from tapetum.bench.trust.outlying_words import Words, words_of
 from tapetum.core.errors import UsageError
 
 __all__ = ["ood"]
 
 DEFAULT = ("knn", "mahalanobis", "energy")
 BY_WORDS = ("msp(temperature=0.01)", "max_logit", "energy(temperature=0.01)", "neg_label", "knn")
+
+POLICIES = (
+    "shifted accepted: shifted images count as known ones. Rows OOD: AUROC and AP up, FPR95 down = OOD images score "
+    "higher than known and shifted ones; FPR95 is the share of known and shifted images refused where 95 % of the OOD "
+    "images are. Rows ID: known and shifted images are positive; FPR95 is the share of OOD images accepted where 95 % "
+    "of these are",
+    "shifted refused: shifted images are to be refused and stand against the known ones in a row of their own, never "
+    "pooled with the OOD images, whose rows are then OOD and ID as they are. AUROC and AP up, FPR95 down = shifted "
+    "images score higher than known ones: good under this policy, and what the other one does not want",
+)
 
 
 def ood(
@@ -21,15 +43,20 @@ def ood(
     head: str = "logistic",
     unseen: str = "",
     kept: float = 0.95,
+    choose: str = "",
+    limit: str = "kept",
+    shifted: str = "",
+    severity: float = 0.5,
+    odin: bool = False,
     prompt_set: str = "",
     places: bool = False,
 ) -> Results:
     """Tell images of another archive, or of a finding held out, from test images of the kind learned on.
 
-    Scores are fitted on the training patients and get their thresholds from the validation patients; no OOD image is
-    seen before the test. Higher = more OOD. In rows `OOD` the OOD images are the positive class, in rows `ID` the known
-    ones: average precision and FPR95 differ between them, AUROC does not. Sensitivity and specificity are shares
-    refused and kept at the threshold (kept and refused in rows `ID`).
+    Scores are fitted on the training patients and get their thresholds from the validation patients; no tested OOD
+    image is seen before the test, and without `choose` none at all. Higher = more OOD. In rows `OOD` the OOD images are
+    the positive class, in rows `ID` the known ones: average precision and FPR95 differ between them, AUROC does not.
+    Sensitivity and specificity are shares refused and kept at the threshold (kept and refused in rows `ID`).
 
     Args:
         trial: the archive learned on; with another archive (`--test`), all of that one is OOD.
@@ -39,6 +66,14 @@ def ood(
             the findings in the space of the given model, read as classes (`msp` with a temperature is then MCM).
         unseen: instead of another archive, a label: its images are OOD, and none of them is fitted or chosen on.
         kept: share of the validation images that the threshold keeps.
+        choose: OOD images that serve for choosing settings and are never tested: the path of another archive, or a
+            label of this one, which is then held out from all else. A score without options is tried in six settings.
+        limit: `kept`; with `choose`, also `balanced`: the threshold at which the shares of known images kept and of
+            OOD images refused, both of those to choose on, add up to most.
+        shifted: full spectrum: images of known findings that look different, counted under both policies: the path of
+            another archive, or `corrupted`: the tested known images, each corrupted once.
+        severity: of these corruptions, 0..1.
+        odin: also ODIN, which needs the head and looks at every image again; its step is chosen like a setting.
         prompt_set: with `words`, what stands for a finding: `name`, `grades` or `descriptions` (hierarchical prompts);
             the model's own if empty.
         places: with `words`, also the most confident place of each image (GL-MCM); every image is read again.
@@ -46,28 +81,56 @@ def ood(
     Raises:
         UsageError: neither or both of another archive and `unseen`, `ordinal`, a head that is not linear, a score that
             needs labels where there are none, or scores with unequal numbers of settings. DataError: too few images.
+        LeakageError: an image or a patient stands in two of the archives.
 
     Source: own protocol; measures as in OpenOOD v1.5, arXiv 2306.09301. Differs: patients, not images, are resampled;
-    a threshold that is used, from known images alone; both conventions of FPR95.
+    a threshold that is used; both conventions of FPR95 and both policies for shifted images.
     """
-    if trial.config.ordinal:
-        raise UsageError("ordinal=true with ood", "linear_probe or knn", "ordinal=false")
-    words = words_of(trial, unseen, prompt_set) if head == "words" else None
-    if words is None and (prompt_set or places):
-        raise UsageError("prompt_set or places without words", "head='words' and a model that knows words")
-    parts = parts_of(trial, unseen)
+    words = _words(trial, head, (unseen, choose), prompt_set, places)
+    parts = parts_of(trial, unseen, choose=choose, shifted=shifted, severity=severity)
+    limit_of = limit_rule(limit, kept, parts)
     known = words.known(parts) if words else known_of(trial, parts, head, unseen)
     specs, left_out = chosen_scores(scores, BY_WORDS if words else DEFAULT, known.images)
-    left_out += trial.refuse_unequal_budgets(specs)
-    found = values_of(parts, known, specs)
-    if words and places:
-        found |= words.by_places(trial, parts)
+    found, chosen = _asked(trial, parts, known, specs, words if places else None, odin)
     supervision = words.supervision if words else by_labels
-    records, lines = score_records(trial, parts, known.note, found, kept, supervision)
+    records, lines = score_records(trial, parts, known.note, found, limit_of, supervision)
+    notes = (*_told(parts), known.note, *left_out, *chosen, *lines, *parts.notes)
+    return Results(tuple(records), (), notes, None, trial)
+
+
+def _words(trial: Trial, head: str, unseen: Sequence[str], prompt_set: str, places: bool) -> Words | None:
+    """The words in the place of a head, where they are asked for."""
+    if trial.config.ordinal:
+        raise UsageError("ordinal=true with ood", "linear_probe or knn", "ordinal=false")
+    if head == "words":
+        return words_of(trial, unseen, prompt_set)
+    if prompt_set or places:
+        raise UsageError("prompt_set or places without words", "head='words' and a model that knows words")
+    return None
+
+
+def _asked(
+    trial: Trial, parts: Parts, known: Known, specs: Sequence[str], places: Words | None, odin: bool
+) -> tuple[dict[str, Values], list[str]]:
+    """All scores of all images in their chosen settings, and how these were chosen."""
+    notes = list(trial.refuse_unequal_budgets(specs))
+    specs, chosen = chosen_settings(parts, known, specs)
+    found = values_of(parts, known, specs)
+    if odin:
+        more, told = odin_values(trial, parts, known)
+        found, chosen = found | more, chosen + told
+    if places:
+        found |= places.by_places(trial, parts)
+    return found, notes + chosen
+
+
+def _told(parts: Parts) -> list[str]:
+    """How the rows are read, and of how many images."""
     sizes = ", ".join(f"{len(getattr(parts, n))} {n}" for n in ("train", "val", "test", "outside"))
-    notes = (
+    more = zip(("to choose on", "shifted"), parts.further, strict=True)
+    sizes += "".join(f", {len(part.records)} {name}" for name, part in more if part)
+    return [
         "higher scores = more OOD; rows OOD: OOD images are positive, rows ID: known images are",
         f"images: {sizes}; by chance AP is the share of positives and FPR95 about .95",
-        known.note, *left_out, *lines, *parts.notes,
-    )  # fmt: skip
-    return Results(tuple(records), (), notes, None, trial)
+        *(POLICIES if parts.shifted else ()),
+    ]

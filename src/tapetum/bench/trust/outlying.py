@@ -12,10 +12,11 @@ from jaxtyping import Bool, Float, Float64
 
 from tapetum.bench.tables.measures import FEW_DRAWS, Context
 from tapetum.bench.tables.rows import context
-from tapetum.bench.trial import Trial, trial_of
+from tapetum.bench.trial import Trial
+from tapetum.bench.trust.outlying_parts import Parts, Shown
 from tapetum.core.errors import DataError, UsageError
-from tapetum.core.registry import Family, Spec, nearest
-from tapetum.core.types import Embeddings, Head, ImageRecord, Record, Split
+from tapetum.core.registry import Family, Spec
+from tapetum.core.types import Head, Record
 from tapetum.learn.adapters import Adapter
 from tapetum.learn.fitting.standardise import Standardiser
 from tapetum.score import auroc_interval, bootstrap_interval, operating_point
@@ -24,95 +25,26 @@ from tapetum.score.metrics.average_precision_score import average_precision_scor
 from tapetum.score.metrics.fpr_at_95_tpr_error import fpr_at_95_tpr_error
 from tapetum.score.ood import OodScore
 from tapetum.score.post_hoc import PostHoc, together
-from tapetum.score.spectrum import threshold_for_kept
 
 SCORES = Family("tapetum.score.ood")
-Values = tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "v"]]
+KNOWN, ACCEPTED = ("OOD", "ID"), ("OOD, shifted accepted", "ID, shifted accepted")
+REFUSED = ("shifted, to be refused", "ID, shifted refused")
 SELECTION = "scores: fitted on train; threshold: the stated share of val kept; no OOD image is seen before the test"
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The images of an OOD test.
+class Values:
+    """A score of every image that it is asked for; higher = more OOD.
 
-    Args:
-        train, val: in distribution, to fit on and to choose the threshold on.
-        test: in distribution, of other patients. outside: OOD.
-        embeddings: of the archive learned on. outside_embeddings: of the OOD images.
-        reads: how often the most read of the test sets has been read. notes: what was left out.
+    Attributes:
+        tested: known images first, then OOD ones. val: known images, for the threshold. choosing: OOD images to choose
+        on. shifted: known findings that look different; empty where there are none.
     """
 
-    train: Sequence[ImageRecord]
-    val: Sequence[ImageRecord]
-    test: Sequence[ImageRecord]
-    outside: Sequence[ImageRecord]
-    embeddings: Embeddings
-    outside_embeddings: Embeddings
-    reads: int
-    notes: tuple[str, ...] = ()
-
-    def features(self, records: Sequence[ImageRecord]) -> Float[np.ndarray, "n d"]:
-        """Raw features of images of the archive learned on."""
-        return self.embeddings.rows([r.image_id for r in records]).features
-
-    def patients(self, external: bool) -> tuple[str, ...]:
-        """Whose the known and the OOD test images are; patients of another archive are others."""
-        known, outside = [r.patient_id for r in self.test], [r.patient_id for r in self.outside]
-        return (*known, *(f"other archive: {p}" if external else p for p in outside))
-
-
-def parts_of(trial: Trial, unseen: str) -> Parts:
-    """Sort the images: another archive is OOD as a whole, or the images of a finding that nothing is fitted on.
-
-    Raises:
-        UsageError: neither or both were asked for. DataError: one of the four parts is empty.
-    """
-    if trial.external == bool(unseen):
-        raise UsageError(
-            "another archive and an unseen finding" if unseen else "no OOD images",
-            "either another archive, or a finding of this one that is held out",
-            "--test OTHER_ARCHIVE, or ood(unseen='FINDING')",
-        )
-    here = trial
-    if not unseen:
-        here = trial_of(
-            trial.archive, trial.config, model=trial.model, progress=trial.progress, protocol=trial.protocol
-        )
-    train = here.archive.in_split(Split.TRAIN)
-    val, without = here.validation()
-    if unseen:
-        parts = _held_out(here, unseen, train, val)
-    else:
-        parts = Parts(
-            train, val, here.test_records, trial.test_records, here.embeddings, trial.test_embeddings,
-            max(here.test_reads, trial.test_reads), here.notes,
-        )  # fmt: skip
-    parts = dataclasses.replace(parts, notes=(*without, *parts.notes))
-    for name in ("train", "val", "test", "outside"):
-        if not getattr(parts, name):
-            raise DataError(f"no image in the part {name!r}", "known images to fit, choose and test on, and OOD images")
-    return parts
-
-
-def _held_out(trial: Trial, unseen: str, train: Sequence[ImageRecord], val: Sequence[ImageRecord]) -> Parts:
-    names = trial.archive.label_names
-    if unseen not in names:
-        raise UsageError(f"unseen={unseen!r} is no label of {trial.archive.name}", nearest(unseen, list(names)))
-
-    def having(records: Sequence[ImageRecord], value: int) -> list[ImageRecord]:
-        found = trial.archive.labels((unseen,), image_ids=[r.image_id for r in records])[:, 0]
-        return [r for r, label in zip(records, found, strict=True) if label == value]
-
-    known, outside = having(trial.test_records, 0), having(trial.test_records, 1)
-    silent = len(trial.test_records) - len(known) - len(outside)
-    gone = len(train) + len(val) - len(having(train, 0)) - len(having(val, 0))
-    notes = (f"{gone} training and validation images with {unseen!r}, or without a label, left out",)
-    if silent:
-        notes += (f"{silent} test images without a label left out",)
-    return Parts(
-        having(train, 0), having(val, 0), known, outside, trial.embeddings,
-        trial.embeddings.rows([r.image_id for r in outside]), trial.test_reads, notes,
-    )  # fmt: skip
+    tested: Float64[np.ndarray, "n"]
+    val: Float64[np.ndarray, "v"]
+    choosing: Float64[np.ndarray, "c"]
+    shifted: Float64[np.ndarray, "s"]
 
 
 @dataclass(frozen=True)
@@ -191,15 +123,21 @@ def _needs(spec: str) -> tuple[str, ...]:
 
 
 def values_of(parts: Parts, known: Known, specs: Sequence[str]) -> dict[str, Values]:
-    """Each score on the tested images (known ones first, then OOD ones), and on the validation images."""
+    """Each score on the tested images, the validation images, those to choose on and the shifted ones."""
     seen = np.concatenate([parts.features(parts.test), parts.outside_embeddings.features])
-    query, chosen_on = known.rows(seen), known.rows(parts.features(parts.val))
     scores: list[PostHoc] = [SCORES.build(spec).fit(known.images) for spec in specs]
-    return dict(zip(specs, zip(together(scores, query), together(scores, chosen_on), strict=True), strict=True))
+    asked = [seen, parts.features(parts.val), *(part.features if part else seen[:0] for part in parts.further)]
+    found = [together(scores, known.rows(rows)) for rows in asked]
+    return {spec: Values(*(one[i] for one in found)) for i, spec in enumerate(specs)}
 
 
 def score_records(
-    trial: Trial, parts: Parts, note: str, scores: Mapping[str, Values], kept: float, supervision: Callable[[str], str]
+    trial: Trial,
+    parts: Parts,
+    note: str,
+    scores: Mapping[str, Values],
+    limit_of: Callable[[Values], float],
+    supervision: Callable[[str], str],
 ) -> tuple[list[Record], list[str]]:
     """Every score's Records, and a line on the threshold of each.
 
@@ -208,30 +146,69 @@ def score_records(
         parts: the images.
         note: of what the scores read, for their digest.
         scores: by spec, see `values_of`.
-        kept: share of the validation images that the threshold keeps.
+        limit_of: the threshold, of what may be chosen on.
         supervision: of a spec, as in `Record`.
     """
     ood = np.repeat([False, True], [len(parts.test), len(parts.outside)])
-    within = dataclasses.replace(context(trial, "ood", SELECTION, None), patients=parts.patients(trial.external))
+    within = dataclasses.replace(
+        context(trial, "ood", _selection(parts), None), patients=parts.patients(trial.external)
+    )
     within = dataclasses.replace(within, test_reads=parts.reads, data=_data(trial))
+    for name, part in zip(("choosing", "shifted"), parts.further, strict=True):
+        if part:
+            within = dataclasses.replace(within, digests={**within.digests, name: part.archive.digest})
     records: list[Record] = []
     notes: list[str] = []
-    for spec, (values, chosen_on) in scores.items():
-        limit = threshold_for_kept(chosen_on, kept=kept)
-        made = hashlib.sha256(f"{spec}\0{note}\0{limit!r}\0".encode() + values.tobytes()).hexdigest()
+    for spec, values in scores.items():
+        limit = limit_of(values)
+        made = hashlib.sha256(f"{spec}\0{note}\0{limit!r}\0".encode() + values.tested.tobytes()).hexdigest()
         mine = dataclasses.replace(within, digests={**within.digests, "model": made})
-        records += _records(mine, spec, supervision(spec), values, ood, limit)
-        refused = values >= limit
-        notes.append(
-            f"{spec}: refused at {limit:.6g} or above, where {kept:.0%} of {len(parts.val)} known validation images "
-            f"are kept: {refused[ood].mean():.3f} of OOD, {refused[~ood].mean():.3f} of known test images"
+        records += _records(mine, spec, supervision(spec), values.tested, ood, limit, KNOWN)
+        refused = values.tested >= limit
+        line = (
+            f"{spec}: refused at {limit:.6g} or above, where {(values.val < limit).mean():.0%} of {len(parts.val)} "
+            f"known validation images are kept: {refused[ood].mean():.3f} of OOD, {refused[~ood].mean():.3f} of known "
+            "test images"
         )
+        if parts.shifted:
+            records += _both_policies(mine, spec, supervision(spec), values, ood, limit, parts.shifted)
+            line += f", {(values.shifted >= limit).mean():.3f} of shifted images"
+        notes.append(line)
     return records, notes
 
 
 def by_labels(spec: str) -> str:
     """Supervision of a score whose head was learned from labels."""
-    return "supervised" if _needs(spec) else "unsupervised"
+    return "supervised" if Spec.parse(spec).name not in SCORES.names() or _needs(spec) else "unsupervised"
+
+
+def _selection(parts: Parts) -> str:
+    if parts.choosing:
+        return "scores: fitted on train; settings: val and OOD images kept for choosing, none of which is tested"
+    return SELECTION
+
+
+def _both_policies(
+    within: Context,
+    row: str,
+    supervision: str,
+    values: Values,
+    ood: Bool[np.ndarray, "n"],
+    limit: float,
+    shifted: Shown,
+) -> list[Record]:
+    """Shifted images accepted as known ones are, and refused: never pooled with the OOD images."""
+    scores = np.concatenate([values.tested, values.shifted])
+    kinds = np.concatenate([np.where(ood, "ood", "id"), np.full(len(values.shifted), "shifted")])
+    people = np.array((*within.patients, *shifted.patients), dtype=object)
+    found: list[Record] = []
+    for names, counted, positive in (
+        (ACCEPTED, kinds != "", kinds == "ood"),
+        (REFUSED, kinds != "ood", kinds == "shifted"),
+    ):
+        mine = dataclasses.replace(within, patients=tuple(people[counted]))
+        found += _records(mine, row, supervision, scores[counted], positive[counted], limit, names)
+    return found
 
 
 def _records(
@@ -241,19 +218,20 @@ def _records(
     scores: Float64[np.ndarray, "n"],
     ood: Bool[np.ndarray, "n"],
     threshold: float,
+    names: tuple[str, str],
 ) -> list[Record]:
     who, known = within.patients, ~ood
     few = min(FEW_DRAWS, within.draws)
     point = operating_point(scores, ood, threshold, who)
     found: list[Record] = []
-    for finding, values, truth in (("OOD", scores, ood), ("ID", -scores, known)):
+    for finding, values, truth in ((names[0], scores, ood), (names[1], -scores, known)):
         intervals = {"auroc_score": auroc_interval(values, truth, who, rng=within.rng(), draws=within.draws)}
         for name, metric in (
             ("average_precision_score", average_precision_score),
             ("fpr_at_95_tpr_error", fpr_at_95_tpr_error),
         ):
             intervals[name] = bootstrap_interval(metric, [values, truth], who, rng=within.rng(), draws=few)
-        sides = (point.sensitivity, point.specificity) if finding == "OOD" else (point.specificity, point.sensitivity)
+        sides = (point.sensitivity, point.specificity) if truth is ood else (point.specificity, point.sensitivity)
         intervals |= {"sensitivity_score": sides[0], "specificity_score": sides[1]}
         labels = truth.astype(np.float64)
         found += [within.record(row, supervision, finding, name, x, labels) for name, x in intervals.items()]

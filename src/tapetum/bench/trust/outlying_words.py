@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from tapetum.archive import Archive
 from tapetum.bench.trial import Trial
-from tapetum.bench.trust.outlying import Known, Parts, Values
+from tapetum.bench.trust.outlying import Known, Values
+from tapetum.bench.trust.outlying_parts import Parts
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Head, ImageRecord
 from tapetum.knowledge import load_pack, prompts
@@ -54,12 +55,14 @@ class Words:
         return Known(InDistribution(rows, None, head, "softmax", self.negatives), self.model.encode_image, note)
 
     def by_places(self, trial: Trial, parts: Parts) -> dict[str, Values]:
-        """GL-MCM of tested and validation images.
+        """GL-MCM of all images that scores are asked for.
 
         Raises:
-            DataError: too many images to read again.
+            DataError: too many images to read again. UsageError: shifted images that are corrupted on the way.
         """
-        count = len(parts.test) + len(parts.outside) + len(parts.val)
+        if parts.shifted and parts.shifted.change:
+            raise UsageError("places of images that are corrupted on the way", "shifted='ARCHIVE'", "places=False")
+        count = len(parts.test) + len(parts.outside) + len(parts.val) + sum(len(p.records) for p in parts.further if p)
         if count > PLACES:
             raise DataError(f"places of {count} images", f"at most {PLACES}, since each is read again", "places=False")
 
@@ -71,7 +74,9 @@ class Words:
         here = trial.archive
         known = of(parts.test, here, parts.features(parts.test))
         outside = of(parts.outside, trial.test_archive, parts.outside_embeddings.features)
-        return {"gl_mcm": (np.concatenate([known, outside]), of(parts.val, here, parts.features(parts.val)))}
+        further = [of(p.records, p.archive, p.features) if p else known[:0] for p in parts.further]
+        val = of(parts.val, here, parts.features(parts.val))
+        return {"gl_mcm": Values(np.concatenate([known, outside]), val, *further)}
 
     def supervision(self, spec: str) -> str:
         """As in `Record`: words were learned from reports, or came with a published space."""
@@ -79,12 +84,12 @@ class Words:
         return "published space" if self.model.space is not None else "report-supervised"
 
 
-def words_of(trial: Trial, unseen: str, prompt_set: str) -> Words:
+def words_of(trial: Trial, unseen: Sequence[str], prompt_set: str) -> Words:
     """The words of the trial's findings in the space of its model.
 
     Args:
         trial: with a model that knows words.
-        unseen: a finding that is held out.
+        unseen: findings that are held out.
         prompt_set: `name`, `grades` or `descriptions`; the model's own if empty.
 
     Raises:
@@ -93,7 +98,7 @@ def words_of(trial: Trial, unseen: str, prompt_set: str) -> Words:
     model = trial.model
     if model is None or model.aligner is None:
         raise UsageError("head='words' without a model that knows words", "--model CKPT", "tapetum pretrain ARCHIVE")
-    names = tuple(f for f in trial.findings if f != unseen)
+    names = tuple(f for f in trial.findings if f not in unseen)
     if len(names) < 2:
         raise DataError(f"{len(names)} findings to be called by", "at least two", "findings=…")
     pack = load_pack(model.pack) if model.pack else None
