@@ -21,7 +21,8 @@ from sklearn.linear_model import LogisticRegression
 
 from tapetum.bench.tables.measures import Context
 from tapetum.bench.trust.tail_methods import STANDARD
-from tapetum.bench.trust.tailed import Rows, Runs, Tail, measure, run_methods, tail_records
+from tapetum.bench.trust.tail_rows import Rows, Tail
+from tapetum.bench.trust.tailed import Runs, measure, run_methods, tail_records
 from tapetum.core.types import Embeddings
 from tapetum.learn.classifying.plan import Pace
 

@@ -9,7 +9,7 @@ from tapetum.bench import BenchConfig, run_bench
 from tapetum.bench.trial import trial_of
 from tapetum.bench.trust.crossing import Teaching, places, run_teaching, teachings
 from tapetum.bench.trust.label_noise import AS_GIVEN
-from tapetum.bench.trust.tailed import Tail
+from tapetum.bench.trust.tail_rows import Tail
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Split
 from tapetum.learn.classifying.plan import Pace

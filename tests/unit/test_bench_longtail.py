@@ -10,7 +10,8 @@ import pytest
 from tapetum.bench import BenchConfig, run_bench
 from tapetum.bench.tables.measures import Context
 from tapetum.bench.trust.tail_methods import FINDINGS, STANDARD
-from tapetum.bench.trust.tailed import Rows, Runs, Tail, measure, tail_records
+from tapetum.bench.trust.tail_rows import Rows, Tail
+from tapetum.bench.trust.tailed import Runs, measure, tail_records
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Embeddings

@@ -23,7 +23,8 @@ from tapetum.bench.trust.robustness import (
     run_version,
     trusted_records,
 )
-from tapetum.bench.trust.tailed import Rows, Runs
+from tapetum.bench.trust.tail_rows import Rows
+from tapetum.bench.trust.tailed import Runs
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Embeddings

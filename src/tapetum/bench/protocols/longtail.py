@@ -8,7 +8,8 @@ from tapetum.bench.tables.results import Results
 from tapetum.bench.tables.rows import context
 from tapetum.bench.trial import Trial
 from tapetum.bench.trust.tail_methods import FINDINGS, STANDARD
-from tapetum.bench.trust.tailed import Measured, Rows, Tail, measure, rows_of, run_methods, tail_records
+from tapetum.bench.trust.tail_rows import Rows, Tail, rows_of
+from tapetum.bench.trust.tailed import Measured, measure, run_methods, tail_records
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.learn.classifying.pictures import MODES, Pictures

@@ -23,7 +23,7 @@ from tapetum.bench.trust.robustness import (
     trusted_records,
 )
 from tapetum.bench.trust.tail_methods import method_of
-from tapetum.bench.trust.tailed import rows_of
+from tapetum.bench.trust.tail_rows import rows_of
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.core.types import Record

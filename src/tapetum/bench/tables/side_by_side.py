@@ -10,6 +10,7 @@ from tapetum.core.types import Record
 
 MACRO = "macro"
 WIDE = 5  # columns in a block
+LONG = 16  # letters of a finding's name
 UNBOUNDED = ("_rate", "_share", "relative_")  # measures without an interval
 
 
@@ -40,13 +41,24 @@ def side_by_side(records: Sequence[Record], columns: Sequence[str], by_finding: 
                 lines.append(f"  {row:<{widest}}  " + "  ".join(f"{c:<23}" for c in cells).rstrip())
     findings = list(dict.fromkeys(r.finding for r in records if r.metric == by_finding and r.finding != MACRO))
     if findings:
-        heads = "  ".join(f"{name[:16]:<16}" for name in findings).rstrip()
+        shown, legend = _names(findings)
+        heads = "  ".join(f"{name:<{LONG}}" for name in shown).rstrip()
         lines += ["", f"  {head_of(by_finding):<{widest}}  {heads}"]
         for row in dict.fromkeys(r.row for r in records if r.metric == by_finding and r.finding != MACRO):
             found = (of.get((row, name, by_finding)) for name in findings)
             values = (math.nan if r is None else r.interval.estimate for r in found)
-            lines.append(f"  {row:<{widest}}  " + "  ".join(f"{_number(v):<16}" for v in values).rstrip())
+            lines.append(f"  {row:<{widest}}  " + "  ".join(f"{_number(v):<{LONG}}" for v in values).rstrip())
+        lines += legend
     return lines
+
+
+def _names(findings: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names cut short; where two of them would then look alike, numbers, and lines that say what these are."""
+    cut = [name[:LONG] for name in findings]
+    if len(set(cut)) == len(cut):
+        return cut, []
+    numbers = [f"({i})" for i in range(1, len(findings) + 1)]
+    return numbers, ["", *(f"  {n} {name}" for n, name in zip(numbers, findings, strict=True))]
 
 
 def _cell(record: Record | None) -> str:

@@ -15,13 +15,12 @@ from tapetum.bench.tables.measures import MACRO, Context
 from tapetum.bench.tables.rows import context
 from tapetum.bench.trial import Trial, trial_of
 from tapetum.bench.trust.label_noise import AS_GIVEN
-from tapetum.bench.trust.robustness import plant
+from tapetum.bench.trust.robustness import learned
 from tapetum.bench.trust.tail_methods import method_of
-from tapetum.bench.trust.tailed import SUPERVISED, Measured, Rows, Runs, Tail, measure, rows_of
+from tapetum.bench.trust.tail_rows import Rows, Tail, rows_of
+from tapetum.bench.trust.tailed import SUPERVISED, Measured, Runs, measure
 from tapetum.core.types import Interval, Record
-from tapetum.learn.classifying.doubt import out_of_fold
 from tapetum.learn.classifying.plan import Pace
-from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.fitting.components import Components
 from tapetum.score.stats.bounds import drawn_difference, drawn_interval
 from tapetum.score.stats.multiple import holm
@@ -89,21 +88,16 @@ def run_teaching(
     Raises:
         UsageError: a method that cannot learn classes. DataError: a class too small for the imbalance.
     """
-    built, k = [method_of(m) for m in methods], len(train.classes)
+    built = [method_of(m) for m in methods]
     logits = [[list[np.ndarray]() for _ in methods] for _ in tested]
     counts = train.counts
     for seed in seeds:
         rows = teaching.tail.thin(train, np.random.default_rng([seed, 1]))
-        counts = rows.counts
-        made = plant(rows, teaching.maker, np.random.default_rng([seed, 2])).labels.astype(np.int64)
-        view = Components.fit(
-            rows.embeddings.features, components, np.random.default_rng([seed, 5]), rows.embeddings.blocks
-        )
-        bare = Taught(view(rows.embeddings.features), made, k, np.asarray(rows.embeddings.patient_ids))
-        taught = dataclasses.replace(bare, held_out=out_of_fold(bare, pace, np.random.default_rng([seed, 3])))
+        counts, of = rows.counts, rows.embeddings
+        view = Components.fit(of.features, components, np.random.default_rng([seed, 5]), of.blocks)
+        made = learned(rows, view(of.features), teaching.maker, built, seed, pace)
         asked = [view(place.rows.embeddings.features) for place in tested]
-        for m, method in enumerate(built):
-            fitted = method.fit(taught, pace, np.random.default_rng([seed, 4]))
+        for m, fitted in enumerate(made.fitted):
             for place, query in enumerate(asked):
                 logits[place][m].append(fitted(query))
     cells: list[Cell] = []

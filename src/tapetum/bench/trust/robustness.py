@@ -13,7 +13,8 @@ from jaxtyping import Float, Float64, Int
 from tapetum.bench.tables.measures import FEW_DRAWS, MACRO, Context
 from tapetum.bench.trust.label_noise import AS_GIVEN
 from tapetum.bench.trust.tail_methods import method_of
-from tapetum.bench.trust.tailed import SUPERVISED, Rows, Runs, measure, tail_records
+from tapetum.bench.trust.tail_rows import Rows
+from tapetum.bench.trust.tailed import SUPERVISED, Runs, measure, tail_records
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Interval, Record
@@ -21,6 +22,7 @@ from tapetum.learn.classifying.doubt import out_of_fold
 from tapetum.learn.classifying.plan import Pace
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.fitting.components import Components
+from tapetum.learn.methods import Classifier, Method
 from tapetum.score.grading import kappa_draws
 from tapetum.score.imbalance import GROUPS, frequency_groups
 from tapetum.score.noise_rate import ESTIMATORS
@@ -93,11 +95,47 @@ def plant(rows: Rows, maker: str, rng: np.random.Generator) -> Planted:
     return build(rows.labels, rows.embeddings.features, classes=len(rows.classes), rng=rng)
 
 
-def run_version(features: Features, maker: str, methods: Sequence[str], seeds: Sequence[int], pace: Pace) -> Version:
-    """Every method from every seed on the same wrong labels.
+@dataclass(frozen=True)
+class Learned:
+    """What the methods made of one draw of wrong labels.
+
+    Attributes:
+        planted: which labels, and which of them are wrong. held_out: probabilities by a network that saw neither the
+            row nor its patient, of those labels. fitted: one classifier per method.
+    """
+
+    planted: Planted
+    held_out: Float64[np.ndarray, "n k"]
+    fitted: tuple[Classifier, ...]
+
+
+def learned(
+    rows: Rows, features: Float[np.ndarray, "n d"], maker: str, built: Sequence[Method], seed: int, pace: Pace
+) -> Learned:
+    """Plant, judge out of fold, and teach every method the same.
 
     A method is given features, labels as they now stand, patients, and probabilities out of fold that were made from
     those labels: neither which were flipped nor how many.
+
+    Args:
+        rows: whose labels count as right.
+        features: of them, as the methods read them.
+        maker: spec of `score/planting`, or `labels as given`.
+        built: methods.
+        seed: of flips, folds and training.
+        pace: of all methods.
+    """
+    made = plant(rows, maker, np.random.default_rng([seed, 2]))
+    labels, who = made.labels.astype(np.int64), np.asarray(rows.embeddings.patient_ids)
+    bare = Taught(features, labels, len(rows.classes), who)
+    held_out = out_of_fold(bare, pace, np.random.default_rng([seed, 3]))
+    taught = dataclasses.replace(bare, held_out=held_out)
+    fitted = tuple(method.fit(taught, pace, np.random.default_rng([seed, 4])) for method in built)
+    return Learned(made, held_out, fitted)
+
+
+def run_version(features: Features, maker: str, methods: Sequence[str], seeds: Sequence[int], pace: Pace) -> Version:
+    """Every method from every seed on the same wrong labels, see `learned`.
 
     Args:
         features: of the trial.
@@ -110,30 +148,23 @@ def run_version(features: Features, maker: str, methods: Sequence[str], seeds: S
         UsageError: an unknown name, or a method that cannot learn classes.
     """
     built, train = [method_of(m) for m in methods], features.train
-    planted: list[Planted] = []
-    judged: list[np.ndarray] = []
     logits, trusts = [list[np.ndarray]() for _ in methods], [list[np.ndarray]() for _ in methods]
+    each: list[Learned] = []
     for seed in seeds:
-        made = plant(train, maker, np.random.default_rng([seed, 2]))
-        planted.append(made)
-        labels = made.labels.astype(np.int64)
-        bare = Taught(features.taught, labels, len(train.classes), np.asarray(train.embeddings.patient_ids))
-        held_out = out_of_fold(bare, pace, np.random.default_rng([seed, 3]))
-        judged.append(held_out)
-        taught = dataclasses.replace(bare, held_out=held_out)
-        for i, method in enumerate(built):
-            fitted = method.fit(taught, pace, np.random.default_rng([seed, 4]))
+        each.append(learned(train, features.taught, maker, built, seed, pace))
+        for i, fitted in enumerate(each[-1].fitted):
             logits[i].append(fitted(features.asked))
             trust = getattr(fitted, "trust", None)
             if trust is not None:
                 trusts[i].append(trust)
+    planted, judged = tuple(x.planted for x in each), [x.held_out for x in each]
     runs = Runs(tuple(methods), tuple(seeds), train.counts, np.stack([run for of in logits for run in of]))
     trusted = {m: np.stack(t) for m, t in zip(methods, trusts, strict=True) if t}
     pairs = list(zip(judged, (p.labels.astype(np.int64) for p in planted), strict=True))
     rates = {
         by: np.array([estimate(probs, given).rate for probs, given in pairs]) for by, estimate in ESTIMATORS.items()
     }
-    return Version(maker, tuple(planted), np.stack(judged), rates, runs, trusted)
+    return Version(maker, planted, np.stack(judged), rates, runs, trusted)
 
 
 def tested_records(within: Context, features: Features, version: Version, ordinal: bool) -> list[Record]:
