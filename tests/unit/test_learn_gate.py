@@ -12,6 +12,7 @@ import pytest
 from tapetum.core.errors import ArtefactError, DataError, UsageError
 from tapetum.core.types import Split
 from tapetum.learn import AdaptConfig, adapt, predict_archive, zero_shot
+from tapetum.learn import gate as gate_module
 from tapetum.learn.adapt import held_out_logits, unseen_logits
 from tapetum.learn.gate import GateConfig, fit_gate, load_gate
 from tapetum.learn.predict import predictions_csv
@@ -110,3 +111,21 @@ def test_a_score_that_needs_labels_and_an_empty_split_are_refused(model, toy_arc
     records = tuple(r for r in toy_archive.records if r.split != Split.VAL)
     with pytest.raises(DataError, match="0 validation images"):
         fit_gate(dataclasses.replace(toy_archive, records=records), model, KNN, embeddings=toy_embeddings)
+
+
+def test_validation_images_that_copy_training_images_set_no_limit(model, toy_archive, toy_embeddings, monkeypatch):
+    """The nearest ones are called copies: the limit for the same share rises, and the gate says how many."""
+    plain = fit_gate(toy_archive, model, KNN, embeddings=toy_embeddings)
+    val = [r.image_id for r in toy_archive.in_split(Split.VAL)]
+    scores = plain.outlying(toy_embeddings.rows(val).features)
+    order = np.argsort(scores)
+    near = {val[i] for i in order[: len(val) // 2]}
+    monkeypatch.setattr(gate_module, "copies", lambda learned, ids, tested: frozenset(near))
+    made = fit_gate(toy_archive, model, KNN, embeddings=toy_embeddings)
+    assert (made.counts["copies left out"], plain.counts["copies left out"]) == (len(near), 0)
+    assert made.counts["validation images"] == len(val) - len(near)
+    kept = np.sort(scores)[len(near) :] < made.limit
+    assert kept.sum() == np.ceil(0.95 * len(kept))
+    monkeypatch.setattr(gate_module, "copies", lambda learned, ids, tested: frozenset(val))
+    with pytest.raises(DataError, match="0 validation images"):
+        fit_gate(toy_archive, model, KNN, embeddings=toy_embeddings)

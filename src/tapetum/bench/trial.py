@@ -179,6 +179,10 @@ class Trial:
             found.append(f"{gone} of {len(self._asked)} test images left out: they look like images learned on")
         if self.config.copies == "keep":
             found.append("copies=keep: tested images that look like learned ones were not looked for")
+        if self.external and self.config.test_split == "val":
+            found.append(
+                f"test_split=val means {self.archive.name}: of {self.test_archive.name} all patients are tested"
+            )
         return (*found, *(self.tried if "_reading" in self.__dict__ else ()))
 
     @property

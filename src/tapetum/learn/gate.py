@@ -18,6 +18,7 @@ from jaxtyping import Float, Float64
 from safetensors.numpy import load_file, save_file
 
 from tapetum.archive import Archive
+from tapetum.archive.duplicates import copies
 from tapetum.core.errors import ArtefactError, DataError, UsageError
 from tapetum.core.registry import Family, Spec
 from tapetum.core.store import Meta, new_artefact, plain_json, read_meta
@@ -173,10 +174,10 @@ def fit_gate(
 ) -> Gate:
     """Fit a gate on the train and val patients of an archive; no OOD image and no tested patient is needed.
 
-    The score is fitted on training images and gets its limit from validation images. The sets get theirs from logits of
-    patients that the model did not learn from, see `unseen_logits`. Where these come from folds, the fits of the folds
-    knew fewer patients than the model did: the promise then holds nearly only (`recipes/mechanisms/doubt.py` measures
-    how nearly). A model fitted with `cross_fit=false` has it whole.
+    The score is fitted on training images and gets its limit from validation images that copy none of them. The sets
+    get theirs from logits of patients that the model did not learn from, see `unseen_logits`. Where these come from
+    folds, the fits of the folds knew fewer patients than the model did: the promise then holds nearly only
+    (`recipes/mechanisms/doubt.py` measures how nearly). A model fitted with `cross_fit=false` has it whole.
 
     Args:
         archive: of the kind that the model is for.
@@ -197,9 +198,15 @@ def fit_gate(
     if embeddings is None:
         source = model.embedder(threads=config.threads, cache=archive.cache / "onnx")
         embeddings = embed(archive, source, progress=progress)
-    train, val = ([r.image_id for r in archive.in_split(s)] for s in (Split.TRAIN, Split.VAL))
+    train, whole = ([r.image_id for r in archive.in_split(s)] for s in (Split.TRAIN, Split.VAL))
+    # a copy of a training image is nearer to the known than anything new will be: the limit would come too low
+    alike = copies(archive, train, archive)
+    val = [i for i in whole if i not in alike]
     if len(train) < 2 or not val:
-        raise DataError(f"{len(train)} training and {len(val)} validation images", "at least 2 and 1", "tapetum ingest")
+        raise DataError(
+            f"{len(train)} training and {len(val)} validation images that are no copies of them", "at least 2 and 1",
+            "tapetum ingest",
+        )  # fmt: skip
     kept = np.random.default_rng(config.seed).permutation(len(train))[: config.images or None]
     rows = embeddings.rows([train[i] for i in np.sort(kept)])
     standardiser = Standardiser.fit(rows.features, 0.5, rows.blocks)
@@ -210,7 +217,8 @@ def fit_gate(
     findings, logits, labels, patients = _answers(archive, model, embeddings, config)
     limits = finding_limits(logits, labels, patients, alpha=config.alpha)
     counts = {
-        "training images": len(known), "validation images": len(val), "images for the sets": len(labels),
+        "training images": len(known), "validation images": len(val), "copies left out": len(whole) - len(val),
+        "images for the sets": len(labels),
         "patients for the sets": len(set(patients)), "kept": config.kept,
     }  # fmt: skip
     parents = {"archive": archive.digest, "model": model.digest}
