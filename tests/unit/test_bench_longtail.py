@@ -6,15 +6,18 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from tapetum.bench import BenchConfig, run_bench
 from tapetum.bench.tables.measures import Context
-from tapetum.bench.trust.tail_methods import FINDINGS, STANDARD
+from tapetum.bench.trust.tail_methods import FINDINGS, PICTURES, STANDARD
 from tapetum.bench.trust.tail_rows import Rows, Tail
 from tapetum.bench.trust.tailed import Runs, measure, tail_records
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Embeddings
+from tapetum.learn.classifying import starting
+from tapetum.learn.pretext.run import SelfSupervised
 from tapetum.score.stats.intervals import bootstrap_interval
 from tapetum.score.stats.multiple import holm
 from toys import ENCODER, REPORTS, clinic
@@ -166,12 +169,44 @@ def test_a_tower_that_learns_in_two_stages(two):
     assert found.find("macro", "auroc_score").interval.estimate > 0.6
 
 
+def test_a_start_without_labels_is_a_row_of_its_own(two):
+    spec = f"longtail(methods=('one_stage',), mode='finetune', seeds=1, starts=('moco',), start_epochs=1, {FAST})"
+    found = run_bench(spec, two[0], CONFIG)
+    rows = list(dict.fromkeys(r.row for r in found.records))
+    assert rows == ["one_stage()", "one_stage() from moco()"]
+    plain, moved = (found.find("macro", "auroc_score", row).interval.estimate for row in rows)
+    assert moved > 0.8
+    assert found.find("macro", "auroc_difference", rows[1]).interval.estimate == pytest.approx(moved - plain)
+
+
+def test_a_start_looks_at_training_images_alone_and_its_tower_is_what_learns_on(two, monkeypatch):
+    looked = []
+
+    def watched(archive, embedder, config, *, image_ids):
+        looked.append((config.objective, config.epochs, config.seed, tuple(image_ids)))
+        state = {name: torch.zeros_like(v) for name, v in embedder.runners[0].encoder.state_dict().items()}
+        return SelfSupervised({0: state}, {}, ("all images look alike",))
+
+    monkeypatch.setattr(starting, "self_supervise", watched)
+    spec = "longtail(methods=('one_stage',), mode='finetune', seeds=2, starts=('simclr',), start_epochs=3"
+    found = run_bench(f"{spec}, imbalance=2.0, {FAST})", two[0], CONFIG)
+    train = {r.image_id for r in two[0].in_split("train")}
+    assert [row[:3] for row in looked] == [("simclr()", 3, 0), ("simclr()", 3, 1)]
+    assert all(set(ids) < train for *_, ids in looked)
+    assert looked[0][3] != looked[1][3]  # each seed has thinned images of its own
+    assert found.warnings == ("all images look alike",)
+    # A tower of zeros tells nothing apart, however it is taught: no gradient reaches it.
+    assert found.find("macro", "auroc_score", "one_stage() from simclr()").interval.estimate == 0.5
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
         ("methods=('one_stag',)", UsageError), ("methods=('gcl',)", UsageError), ("seeds=0", UsageError),
         ("mode='tuned'", UsageError), ("cut=(3, 1)", UsageError), ("imbalance=2.0, largest=20", DataError),
-        ("mode='finetune', together=True", UsageError), ("methods=('crt',), together=True", UsageError),
+        ("mode='finetune', together=True", UsageError), ("starts=('moco',)", UsageError),
+        ("mode='finetune', start_epochs=0", UsageError), ("mode='finetune', starts=('mocco',)", UsageError),
+        ("methods=('crt',), together=True", UsageError),
         ("methods=(\"one_stage(mixing='cutmix')\",)", UsageError),
         ("methods=(\"one_stage(loss='asymmetric')\",)", UsageError),
     ],
@@ -183,10 +218,13 @@ def test_what_cannot_be_is_refused(two, options, error):
         run_bench(f"longtail({options}{rest}, {FAST})", two[0], CONFIG)
 
 
-def test_the_standard_table_names_methods_that_exist_each_once():
+def test_the_standard_tables_name_methods_that_exist_each_once():
     methods, parts = Family("tapetum.learn.methods"), Family("tapetum.learn.losses")
     assert len(set(STANDARD)) == len(STANDARD) >= 40
-    for spec in (*STANDARD, *FINDINGS):
+    assert len(set(PICTURES)) == len(PICTURES)
+    for spec in (*STANDARD, *FINDINGS, *PICTURES):
         built = methods.build(spec)
+        for family, part in (("mixing", getattr(built, "mixing", "")), ("augment", getattr(built, "augment", ""))):
+            assert not part or Family(f"tapetum.learn.{family}").member(part)
         if hasattr(built, "loss"):
             parts.build(built.loss, **({"rng": None} if "gaussian" in built.loss else {}))

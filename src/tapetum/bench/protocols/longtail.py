@@ -7,9 +7,9 @@ import dataclasses
 from tapetum.bench.tables.results import Results
 from tapetum.bench.tables.rows import context
 from tapetum.bench.trial import Trial
-from tapetum.bench.trust.tail_methods import FINDINGS, STANDARD
+from tapetum.bench.trust.tail_methods import FINDINGS, PICTURES, STANDARD
 from tapetum.bench.trust.tail_rows import Rows, Tail, rows_of
-from tapetum.bench.trust.tailed import Measured, measure, run_methods, tail_records
+from tapetum.bench.trust.tailed import Measured, Starts, measure, run_methods, tail_records
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.learn.classifying.pictures import MODES, Pictures
@@ -36,6 +36,8 @@ def longtail(
     seeds: int = 3,
     together: bool = False,
     mode: str = "frozen",
+    starts: tuple[str, ...] = (),
+    start_epochs: int = 10,
     imbalance: float = 0.0,
     largest: int = 0,
     cut: tuple[int, ...] = (),
@@ -53,11 +55,15 @@ def longtail(
 
     Args:
         trial: what is learned on (train) and tested; every image has exactly one class.
-        methods: specs of `learn/methods`, by default all of `bench/trust/tail_methods.py`, compared with the first.
+        methods: specs of `learn/methods`, by default those of `bench/trust/tail_methods.py` for rows, findings or
+            pictures, compared with the first.
         seeds: runs of each method, from the seed of the run on.
         together: findings that occur together in place of classes: AUROCs of all, head, medium and tail findings.
         mode: `frozen` features, or `finetune`: the tower learns too, on pictures that are changed anew in each epoch;
             what blends pixels needs it.
+        starts: members of `learn/self_supervision`: each method is also run on a tower that was first refined so,
+            without labels, on the same training images; with `mode='finetune'`.
+        start_epochs: passes over the training images then.
         imbalance: thin the training images to an exponential tail, the commonest class to the rarest; 0 = as they are.
         largest: images of the commonest class then; 0 = all.
         cut: how many of the commonest classes are head, and how many head or medium; () = thirds of the logarithm of
@@ -75,20 +81,24 @@ def longtail(
     Source: own protocol, after MONICA (arXiv 2410.02010). Differs: macro is the mean over classes and not over groups,
     nothing is selected on val, patients are resampled, an absent class is undefined and not 0.
     """
-    asked = methods or (FINDINGS if together else STANDARD)
+    asked = methods or (FINDINGS if together else PICTURES if mode == "finetune" else STANDARD)
     specs = tuple(dict.fromkeys(str(Spec.parse(m)) for m in asked))
-    if seeds < 1 or mode not in MODES:
-        raise UsageError(f"seeds={seeds}, mode={mode!r}", f"one seed or more, {' or '.join(MODES)}")
+    if min(seeds, start_epochs) < 1 or mode not in MODES:
+        found = f"seeds={seeds}, start_epochs={start_epochs}, mode={mode!r}"
+        raise UsageError(found, f"one seed and epoch or more, {' or '.join(MODES)}")
     train, test, notes = rows_of(trial, together=together)
     frequency_groups(train.counts, cut)  # a wrong cut is refused before anything is learned
     pace = Pace(epochs, batch, learning_rate, weight_decay, offset_rate)
     numbers = tuple(trial.config.seed + i for i in range(seeds))
-    runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest), _pictures(trial, mode, together))
+    begun = Starts(tuple(dict.fromkeys(str(Spec.parse(s)) for s in starts)), start_epochs)
+    moving = _pictures(trial, mode, together)
+    runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest), moving, begun)
     within = dataclasses.replace(context(trial, "longtail", SELECTION, None), patients=test.embeddings.patient_ids)
     found = measure(runs, test, cut, within)
     told = (*notes, *_notes(found, test, pace))
     columns, by = (COLUMNS_FINDINGS, "auroc_score") if together else (COLUMNS, "recall_score")
-    return Results(tuple(tail_records(within, found, test)), (), told, None, trial, columns=columns, by_finding=by)
+    records = tuple(tail_records(within, found, test))
+    return Results(records, (), told, None, trial, runs.alarms, columns=columns, by_finding=by)
 
 
 def _notes(found: Measured, test: Rows, pace: Pace) -> list[str]:

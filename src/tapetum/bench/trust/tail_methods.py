@@ -36,10 +36,18 @@ OPTIMISING = (
     "one_stage(ema=0.99, loss='balanced_softmax')",
 )  # fmt: skip
 STAGES = ("crt", "lws", "tau_norm", "mislas", "disalign", "nearest_mean", "causal_norm")
-SEVERAL = ("bbn", "sade", "ride")
+SEVERAL = ("bbn", "sade", "ride", "flex_rs", "rsg")
 HIDDEN = ("one_stage(head='hidden')", "one_stage(head='hidden', loss='balanced_softmax')")
 STANDARD = (
     "one_stage", *SAMPLING, *WEIGHTING, *ADJUSTING, *BLENDING, *OPTIMISING, *HIDDEN, *TOGETHER, *STAGES, *SEVERAL,
+)  # fmt: skip
+# where a tower learns too
+PICTURES = (
+    "one_stage", "one_stage(loss='balanced_softmax')", "one_stage(augment='rand_augment', loss='balanced_softmax')",
+    *(
+        f"one_stage(loss='balanced_softmax', mixing='{name}')"
+        for name in ("mixup", "cutmix", "cropmix", "yoco", "augmix", "snapmix")
+    ),
 )  # fmt: skip
 # of findings that occur together
 BINARY = "loss='binary_cross_entropy'"

@@ -15,11 +15,14 @@ from jaxtyping import Float, Float64, Int64
 from tapetum.bench.tables.measures import MACRO, Context
 from tapetum.bench.trust.tail_methods import method_of
 from tapetum.bench.trust.tail_rows import Rows, Tail
+from tapetum.core.errors import UsageError
 from tapetum.core.types import Interval, Record
 from tapetum.learn.classifying.pictures import Pictures
 from tapetum.learn.classifying.plan import Pace
+from tapetum.learn.classifying.starting import refined
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.fitting.standardise import Standardiser
+from tapetum.learn.pretext.run import SelfSupervisionConfig
 from tapetum.score.imbalance import (
     GROUPS,
     ClassDraws,
@@ -39,18 +42,48 @@ _POWER = 0.5  # of the signed root before features are standardised, as in the a
 
 
 @dataclass(frozen=True)
+class Starts:
+    """Self-supervised stages before the one with labels, on the same training images.
+
+    Args:
+        objectives: specs of `learn/self_supervision`. epochs: of each. batch: images per step.
+    """
+
+    objectives: tuple[str, ...] = ()
+    epochs: int = 10
+    batch: int = 64
+
+    def config(self, objective: str, seed: int) -> SelfSupervisionConfig | None:
+        """Of one stage; None where the tower begins as it is."""
+        if not objective:
+            return None
+        return SelfSupervisionConfig(objective, epochs=self.epochs, batch=self.batch, seed=seed)
+
+    def named(self, methods: Sequence[str]) -> tuple[str, ...]:
+        """Rows of the table: every method as the tower is, then from every start.
+
+        Example:
+            >>> Starts(("moco()",)).named(["crt()"])
+            ('crt()', 'crt() from moco()')
+        """
+        return (*methods, *(f"{m} from {objective}" for objective in self.objectives for m in methods))
+
+
+@dataclass(frozen=True)
 class Runs:
     """What every method gave on the tested images, run by run.
 
     Attributes:
         methods: canonical specs, the one compared with first. seeds: of the runs, the same for all methods.
         counts: training images of each class. logits: `[methods · seeds, images, classes]`.
+        alarms: what a person must read of the stages without labels.
     """
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     counts: Float64[np.ndarray, "k"]
     logits: Float[np.ndarray, "r n k"]
+    alarms: tuple[str, ...] = ()
 
     def of(self, method: int) -> slice:
         """The runs of a method."""
@@ -65,11 +98,12 @@ def run_methods(
     pace: Pace,
     tail: Tail,
     pictures: tuple[Pictures, Pictures] | None = None,
+    starts: Starts = Starts(),
 ) -> Runs:
-    """Every method from every seed, each at the same pace and from the same rows.
+    """Every method from every seed and every start, each at the same pace and from the same rows.
 
     Features are standardised on the training rows alone, to about unit variance per column. With a tail, each seed
-    draws its own images, the same for all methods.
+    draws its own images, the same for all methods; a start is learned anew from them, once for all methods.
 
     Args:
         train: rows to learn from.
@@ -79,20 +113,29 @@ def run_methods(
         pace: of all methods.
         tail: how the training rows are thinned.
         pictures: of the archive learned on and of the tested one: the tower learns too; None = frozen features.
+        starts: where the tower begins, beside as it is.
 
     Raises:
-        UsageError: an unknown method, or one that cannot learn such labels.
+        UsageError: an unknown method, one that cannot learn such labels, or a start without pictures.
     """
+    if starts.objectives and pictures is None:
+        raise UsageError(f"starts={starts.objectives} of a frozen tower", "a tower that learns", "mode='finetune'")
     built = [method_of(spec, train.exclusive) for spec in methods]
-    found = list[list[np.ndarray]]()
+    found, alarms = list[list[np.ndarray]](), list[str]()
     counts = train.counts
     for seed in seeds:
         rows = tail.thin(train, np.random.default_rng([seed, 1]))
-        counts = rows.counts
-        taught, query = _frozen(rows, test) if pictures is None else _moving(rows, test, pictures)
-        found.append([m.fit(taught, pace, np.random.default_rng([seed, 2]))(query) for m in built])
+        counts, logits = rows.counts, list[np.ndarray]()
+        for objective in ("", *starts.objectives):
+            if pictures is None:
+                taught, query = _frozen(rows, test)
+            else:
+                taught, query, said = _moving(rows, test, pictures, starts.config(objective, seed))
+                alarms += said
+            logits += [m.fit(taught, pace, np.random.default_rng([seed, 2]))(query) for m in built]
+        found.append(logits)
     by_method = [run for runs in zip(*found, strict=True) for run in runs]
-    return Runs(tuple(methods), tuple(seeds), counts, np.stack(by_method))
+    return Runs(starts.named(methods), tuple(seeds), counts, np.stack(by_method), tuple(dict.fromkeys(alarms)))
 
 
 def _frozen(rows: Rows, test: Rows) -> tuple[Taught, np.ndarray]:
@@ -104,10 +147,15 @@ def _frozen(rows: Rows, test: Rows) -> tuple[Taught, np.ndarray]:
     return Taught(features, rows.labels, len(rows.classes), np.asarray(rows.embeddings.patient_ids)), query
 
 
-def _moving(rows: Rows, test: Rows, pictures: tuple[Pictures, Pictures]) -> tuple[Taught, Any]:
+def _moving(
+    rows: Rows, test: Rows, pictures: tuple[Pictures, Pictures], start: SelfSupervisionConfig | None
+) -> tuple[Taught, Any, tuple[str, ...]]:
     learned, asked = pictures
-    taught = learned.taught(rows.embeddings, rows.labels.astype(np.int64), len(rows.classes))
-    return taught, asked.asked(test.embeddings.image_ids)
+    seen, alarms = rows.embeddings, ()
+    if start is not None:
+        learned, seen, alarms = refined(learned, seen, start)
+    taught = learned.taught(seen, rows.labels.astype(np.int64), len(rows.classes))
+    return taught, asked.asked(test.embeddings.image_ids), alarms
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -65,12 +65,14 @@ class Pictures:
         encoder: spec of one image tower.
         augment: specs of `learn/augment` joined by `+`, for the rows taught; `""` = none.
         seed: of the augmentation.
+        state: weights with which the tower begins; None = those of the encoder.
     """
 
     archive: ImageSource | Sequence[ImageSource]
     encoder: str
     augment: str = AUGMENT
     seed: int = 0
+    state: Mapping[str, Tensor] | None = None
 
     def taught(
         self, rows: Embeddings, labels: Int[np.ndarray, "n"], classes: int, domains: Int[np.ndarray, "n"] | None = None
@@ -86,7 +88,7 @@ class Pictures:
         Raises:
             UsageError: several towers.
         """
-        embedder = self._embedder()
+        embedder = self.embedder()
         mean, deviation = rows.features.mean(axis=0), rows.features.std(axis=0)
         tower = Tower(embedder.runners[0].encoder, mean, np.where(deviation > 1e-6, deviation, 1.0))
         where = np.zeros(len(labels), dtype=np.int64) if domains is None else domains
@@ -107,7 +109,7 @@ class Pictures:
         Raises:
             UsageError: several towers, or more pictures than memory should hold at once.
         """
-        preprocess = self._embedder().preprocess[0]
+        preprocess = self.embedder().preprocess[0]
         need = len(image_ids) * 3 * preprocess.size**2 * 4
         if need > MOST:
             raise UsageError(
@@ -138,8 +140,13 @@ class Pictures:
 
         return inputs
 
-    def _embedder(self) -> Embedder:
-        embedder = Embedder(self.encoder, backend="torch")
+    def embedder(self) -> Embedder:
+        """The tower, as it begins.
+
+        Raises:
+            UsageError: several towers.
+        """
+        embedder = Embedder(self.encoder, backend="torch", states={0: self.state} if self.state else {})
         if len(embedder.runners) != 1:
             raise UsageError(
                 f"{len(embedder.runners)} towers to tune at once", "one", 'encoders="efficientnet_lite(size=96)"'
