@@ -35,6 +35,7 @@ from tapetum.phantom import ClinicConfig, make_clinic
 from tapetum.score.stats import macro_auroc_interval
 
 PATIENTS, SIZE = 40, 64
+CAMERAS = ("cam_a", "cam_b", "cam_c")  # two to learn on where the third is tested
 FINDINGS = ("normal_fundus", "cataract", "drusen")
 ASKED = f"findings={','.join(FINDINGS)}"
 SHORT = "epochs=10, batch=16, learning_rate=0.01"
@@ -42,6 +43,7 @@ BRIEF = "epochs=2, batch=16, augment=''"
 # two classes that exclude each other
 ONE_EACH = ["{clinic}", "encoders=tiny()", "findings=normal_fundus,diabetic_retinopathy", "draws=200"]
 SEEN = "seeds=1, epochs=3"
+ONCE = "strengths=(1.0,), decays=(0.1,), rates=(0.01,), epochs=3, tested='all', rules=('training_domain',)"
 METHOD = f"longtail(methods=('{{name}}',), {SEEN})"
 # What is typed for a member of each family; {name} is the member, {vit} a small transformer, {model} an aligner.
 COMMANDS = {
@@ -62,8 +64,8 @@ COMMANDS = {
     "losses": ["bench", f"longtail(methods=(\"one_stage(loss='{{name}}')\",), {SEEN})", *ONE_EACH],
     "rebalancing": ["bench", f"longtail(methods=(\"one_stage(sampler='{{name}}')\",), {SEEN})", *ONE_EACH],
     "invariance": [
-        "bench", "shift(by='laterality', methods=(\"one_stage(head='hidden(units=8)', invariance='{name}(weight="
-        "{{strength}})')\",), strengths=(1.0,), decays=(0.1,), rates=(0.01,), epochs=3)", *ONE_EACH,
+        "bench", "shift(by='device', methods=(\"one_stage(head='hidden(units=8)', invariance='{name}(weight="
+        f"{{{{strength}}}})')\",), {ONCE})", *ONE_EACH,
     ],
     "mixing": [
         "bench", f"longtail(methods=(\"one_stage(mixing='{{name}}')\",), {SEEN})", *ONE_EACH,
@@ -73,9 +75,12 @@ COMMANDS = {
     ],
     "methods": ["bench", METHOD, *ONE_EACH],
 }  # fmt: skip
-# Methods that learn from several domains, and so from two eyes.
+# Methods that learn from several domains, and so from two cameras; and those that need pictures of them.
 OF_DOMAINS = ("dann", "group_dro", "nuisance_projection", "restyled")
-EYES = "shift(by='laterality', methods=('{name}',), strengths=(1.0,), decays=(0.1,), rates=(0.01,), epochs=3)"
+OF_PICTURES = ("gdr_net", "mix_style", "sag_net")
+DEVICES = f"shift(by='device', methods=('{{name}}',), {ONCE})"
+SEEING = f"shift(by='device', methods=('{{name}}',), mode='finetune', batch=16, {ONCE})"
+BETWEEN = f"shift(by='device', methods=(\"one_stage(mixing='{{name}}')\",), {ONCE})"
 PIXELS = f"longtail(methods=(\"one_stage(mixing='{{name}}')\",), mode='finetune', batch=16, {SEEN})"
 TOGETHER = f"longtail(methods=(\"one_stage(loss='{{name}}')\",), together=True, {SEEN})"
 # What a method needs beside the above.
@@ -87,7 +92,9 @@ ALSO = {
         f"losses/{name}": {COMMANDS["losses"][1]: TOGETHER}
         for name in ("asymmetric", "binary_cross_entropy", "distribution_balanced")
     },
-    **{f"methods/{name}": {METHOD: EYES} for name in OF_DOMAINS},
+    "mixing/domain_mixup": {COMMANDS["mixing"][1]: BETWEEN},
+    **{f"methods/{name}": {METHOD: DEVICES} for name in OF_DOMAINS},
+    **{f"methods/{name}": {METHOD: SEEING} for name in OF_PICTURES},
     "tuners/dynamic_prompts": {"tuner={name}": "tuner=dynamic_prompts(count=2, width=4)"},
     "tuners/prompts": {"tuner={name}": "tuner=prompts(count=2)"},
     "tuners/lora": {"tuner={name}": "tuner=lora(rank=1)"},
@@ -110,9 +117,9 @@ class Ground:
     def __init__(self, folder: Path) -> None:
         logging.disable_progress_bar()
         self.folder = folder
-        make_clinic(folder / "clinic", ClinicConfig(patients=PATIENTS, size=SIZE))
+        make_clinic(folder / "clinic", ClinicConfig(patients=PATIENTS, size=SIZE, cameras=CAMERAS))
         add_truth(folder / "clinic")
-        settings = IngestConfig(name="phantom clinic", labels="truth", pack="fundus", table=LABELLED)
+        settings = IngestConfig(name="phantom clinic", labels="truth", pack="fundus", table=LABELLED, fractions=(0.4, 0.3, 0.3))
         ingest([folder / "clinic"], folder / "clinic.tap", settings)
         self.archive: Archive = open_archive(folder / "clinic.tap")
         self.words = {
@@ -132,7 +139,7 @@ class Ground:
         start = time.monotonic()
         run([*words, "--out", str(out)])
         seconds = time.monotonic() - start
-        found = self.benched(out) if typed[0] == "bench" else self.tried(out)
+        found = self.benched(out, name if "shift(" in typed[1] else "") if typed[0] == "bench" else self.tried(out)
         shown = " ".join(f'"{w}"' if " " in w or "(" in w or "'" in w else w for w in words)
         shown = shown.replace(str(self.folder), "…")
         return f"| {family}/{name} | `tapetum {shown}` | {found} | {seconds:.1f} |"
@@ -146,10 +153,10 @@ class Ground:
         who = np.asarray(rows.patient_ids)
         return macro_auroc_interval(logits, truth, who, rng=np.random.default_rng(0), draws=200)
 
-    def benched(self, out: Path) -> Interval:
-        """Macro AUROC that a table says."""
+    def benched(self, out: Path, name: str) -> Interval:
+        """Macro AUROC that a table says of a method, whatever else stands there."""
         records = read_records(out / "records.jsonl")
-        return next(r.interval for r in records if (r.finding, r.metric) == ("macro", "auroc_score"))
+        return next(r.interval for r in records if (r.finding, r.metric) == ("macro", "auroc_score") and name in r.row)
 
     def said(self, word: str, name: str) -> list[str]:
         """A word of a command with its places filled; several where it stands for several."""

@@ -12,6 +12,7 @@ from tapetum.core.registry import Family
 from tapetum.learn.classifying.plan import Pace
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.methods import Method
+from toy_pictures import striped
 
 METHODS = Family("tapetum.learn.methods")
 PACE = Pace(epochs=15, batch=32, learning_rate=0.01)
@@ -34,10 +35,16 @@ def toy(seed: int = 0) -> tuple[Taught, np.ndarray, np.ndarray]:
 
 
 @functools.cache
+def given(name: str):
+    """Rows to learn from, and others to ask about: pictures where the method needs them."""
+    return striped() if "pictures" in METHODS.member(name).NEEDS else toy()
+
+
+@functools.cache
 def learned(name: str, time: int = 0):
     """A classifier, learned anew each time, and its logits."""
     del time
-    taught, query, _ = toy()
+    taught, query, _ = given(name)
     method: Method = METHODS.build(name)
     found = method.fit(taught, PACE, np.random.default_rng(0))
     return found, found(query)
@@ -45,9 +52,9 @@ def learned(name: str, time: int = 0):
 
 @each_method
 def test_it_beats_chance_on_every_class_of_a_separable_toy(name):
-    _, _, labels = toy()
+    _, _, labels = given(name)
     found = learned(name)[1]
-    assert found.shape == (200, 3)
+    assert found.shape == (len(labels), 3)
     assert found.dtype == np.float64
     assert np.isfinite(found).all()
     recall = [(found[labels == c].argmax(axis=1) == c).mean() for c in range(3)]
@@ -56,7 +63,7 @@ def test_it_beats_chance_on_every_class_of_a_separable_toy(name):
 
 @each_method
 def test_the_generator_alone_decides_and_the_rows_stay(name):
-    taught, _, _ = toy()
+    taught, _, _ = given(name)
     before, labels = taught.features.copy(), taught.labels.copy()
     assert np.array_equal(learned(name, 1)[1], learned(name)[1])
     assert np.array_equal(taught.features, before)
@@ -65,7 +72,7 @@ def test_the_generator_alone_decides_and_the_rows_stay(name):
 
 @each_method
 def test_a_row_is_read_by_itself_or_the_method_says_that_it_is_not(name):
-    _, query, _ = toy()
+    _, query, _ = given(name)
     found, whole = learned(name)
     alone = np.allclose(found(query[5:9]), whole[5:9], rtol=1e-4, atol=1e-4)
     assert alone != getattr(METHODS.member(name), "TRANSDUCTIVE", False)
@@ -74,8 +81,18 @@ def test_a_row_is_read_by_itself_or_the_method_says_that_it_is_not(name):
 @each_method
 def test_it_says_what_it_needs(name):
     needs = METHODS.member(name).NEEDS
-    assert set(needs) <= {"classes", "findings", "domains"}
+    assert set(needs) <= {"classes", "findings", "domains", "pictures", "features"}
     assert not {"classes", "findings"} <= set(needs)
+    assert not {"pictures", "features"} <= set(needs)
+
+
+@each_method
+def test_it_refuses_what_it_is_not_for(name):
+    needs, method = METHODS.member(name).NEEDS, METHODS.build(name)
+    for need, rows, told in (("pictures", toy()[0], "mode='finetune'"), ("features", striped()[0], "mode='frozen'")):
+        if need in needs:
+            with pytest.raises(UsageError, match=told):
+                method.fit(rows, PACE, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("spec", ["one_stag", "one_stage(los='focal')", "ONE_STAGE", "gcl", "one_stage_gcl", "cr"])

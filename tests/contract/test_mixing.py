@@ -11,6 +11,7 @@ from tapetum.core.registry import Family
 
 MIXING = Family("tapetum.learn.mixing")
 PICTURES = ("augmix", "cropmix", "cutmix", "snapmix", "yoco")
+ACROSS = ("domain_mixup",)
 COUNTS, LABELS = torch.tensor([40.0, 8.0, 2.0]), torch.arange(12) % 3
 each_way = pytest.mark.parametrize("name", MIXING.names())
 
@@ -29,7 +30,8 @@ def maps(images, labels):
 def blend(name: str, inputs, seed: int = 0, **options):
     if "maps" in MIXING.options(name):
         options |= {"maps": maps}
-    return MIXING.build(name, rng=np.random.default_rng(seed), **options)(inputs, LABELS, COUNTS)
+    known = {"domains": torch.arange(12) % 2} if name in ACROSS else {}
+    return MIXING.build(name, **known, rng=np.random.default_rng(seed), **options)(inputs, LABELS, COUNTS)
 
 
 @each_way
@@ -41,7 +43,10 @@ def test_shapes_and_shares(name):
         assert blended.shape == inputs.shape
         assert blended.dtype == inputs.dtype
         assert torch.isfinite(blended).all()
-        assert sorted(partner.tolist()) == list(range(12))
+        if name in ACROSS:
+            assert ((partner + np.arange(12)) % 2 == 1).all(), "a partner is of the other domain"
+        else:
+            assert sorted(partner.tolist()) == list(range(12))
         assert share.shape in ((12,), (12, 2))
         assert share.dtype == inputs.dtype
         assert ((share >= 0) & (share <= 1)).all()

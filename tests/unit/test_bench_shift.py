@@ -18,6 +18,8 @@ from tapetum.core.types import Split
 from toys import COLOURS, ENCODER, clinic
 
 GRID = Grid((0.01, 0.03), (1.0,), (0.1,), 8, 32)
+SEEING = ("gdrnet", "mixstyle", "mixstyle_crossdomain", "sagnet")
+STAYING = ("domain_standardised", "nuisance_projection", "recoloured", "restyled", "erm@own")
 CONFIG = BenchConfig(encoders=ENCODER, threads=1, draws=40, copies="keep", findings=("cataract", "glaucoma"))
 OPTIONS = "rates=(0.03,), strengths=(1.0,), decays=(0.1,), batch=16"
 
@@ -121,14 +123,20 @@ def test_features_of_the_tested_domain_are_read_by_what_says_so_alone():
 
 def test_every_method_is_tried_with_as_many_settings_and_exists():
     grid = Grid((1e-3, 1e-2), (0.1, 1.0), (0.0, 0.1), 3, 32)
+    seeing = dataclasses.replace(grid, mode="finetune")
     for name in NAMED:
-        settings = settings_of(name, grid)
+        settings = settings_of(name, seeing if name in SEEING else grid)
         assert len({str(s) for s in settings}) == 4
         assert {s.pace.epochs for s in settings} == {3}
     assert needs_domains(settings_of("vrex", grid)[0])
     assert needs_domains(settings_of("group_dro", grid)[0])
     assert not needs_domains(settings_of("erm", grid)[0])
     assert reads_target(settings_of("recoloured", grid)[0])
+    assert needs_domains(settings_of("domain_mixup", grid)[0])
+    assert needs_domains(settings_of("mixstyle_crossdomain", seeing)[0])
+    assert not needs_domains(settings_of("mixstyle", seeing)[0])
+    assert not needs_domains(settings_of("mixup", grid)[0])
+    assert {s.pace.offset_rate for s in settings_of("erm", grid)} == {30.0}
     assert "weight=1.0" in str(settings_of("vrex", grid)[0])  # the mildest first, times ten
 
 
@@ -244,3 +252,68 @@ def test_a_picture_that_looks_like_one_of_another_archive_is_not_tested(two):
     assert len(again.tested) == len(where.tested) - 1
     with pytest.raises(LeakageError):
         cut(dataclasses.replace(rows, crossing=crossing, copies="refuse"), 1, [0], "test")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [(n, "frozen") for n in SEEING] + [(n, "finetune") for n in (*STAYING, "coral@own")]
+)
+def test_a_method_in_the_mode_that_it_is_not_for_is_refused_before_anything_is_read(name, mode, two):
+    other = {"frozen": "finetune", "finetune": "frozen"}[mode]
+    before = readings(two[0], "test")
+    with pytest.raises(UsageError, match=f"mode='{other}'"):
+        run_bench(f"shift(by='laterality', mode='{mode}', methods=('erm', '{name}'), {OPTIONS})", two[0], CONFIG)
+    assert readings(two[0], "test") == before
+    with pytest.raises(UsageError, match="mode='frozn'"):
+        run_bench("shift(by='laterality', mode='frozn')", two[0], CONFIG)
+
+
+def test_no_method_on_frozen_features_is_erm_in_disguise():
+    """In one batch, whatever the order: who falls back to cross-entropy gives its logits to the last digits."""
+    rows = pooled()
+    rng = np.random.default_rng(1)
+    rows = dataclasses.replace(rows, features=rows.features + rng.normal(size=rows.features.shape).astype(np.float32))
+    learn = np.flatnonzero((rows.splits == Split.TRAIN) & (rows.domains < 2))
+    learn = learn[rng.random(len(learn)) < np.where(rows.domains[learn] == 1, 0.4, 1.0)]
+    asked = np.flatnonzero(rows.domains == 2)
+    how, found = Learner(0, False, 0), {}
+    for name in (*(n for n in NAMED if n not in SEEING), "erm@own"):
+        (setting,) = settings_of(name, Grid((0.05,), (1.0,), (0.1,), 10, 10_000))
+        view = how.view(rows, learn, asked if setting.own else None)
+        (found[name],) = how.logits(rows, view, learn, [asked], setting)
+    for name, logits in found.items():
+        assert (np.abs(logits - found["erm"]).max() > 1e-3) == (name != "erm"), name
+
+
+def test_a_tower_that_learns_on_archives_of_their_own(two):
+    """Two archives, all that a tower can learn by; the labels of the tested one play no part in what is chosen."""
+    near, far = two
+    methods = ("gdrnet", "mixstyle", "sagnet", "mixup", "domain_mixup")
+    config = dataclasses.replace(CONFIG, findings=("cataract",))
+    rest = f"held_out=('far',), rules=('training_domain',), augment='', {OPTIONS}, epochs=3"
+    results, frozen = (
+        run_bench(f"shift(domains=('{far.path}',), methods={asked}, mode='{mode}', {rest})", near, config)
+        for asked, mode in ((methods, "finetune"), (("erm",), "frozen"))
+    )
+    values = {
+        r.row: r.interval.estimate
+        for r in results.records
+        if (r.finding, r.metric) == ("macro", "auroc_score") and r.row.startswith("far")
+    }
+    told = "chosen on domains learned on"
+    assert {f"far: {m}, {told}" for m in ("erm", *methods) if m != "domain_mixup"} < set(values)
+    assert not any("domain_mixup" in row for row in values)  # one domain to learn on
+    assert any("domain_mixup: left out of far" in note for note in results.notes)
+    assert any("finetune" in note for note in results.notes)
+    assert values[f"far: erm, {told}"] > 0.8
+    assert values["far: learned there (reference)"] > 0.8
+    digests = [
+        next(r.digests["model"] for r in found.records if r.row == f"far: erm, {told}") for found in (results, frozen)
+    ]
+    assert digests[0] != digests[1]
+
+
+def test_where_no_rule_can_choose_that_is_said(two):
+    near, _ = two
+    spec = "shift(by='laterality', rules=('leave_one_domain_out',), rates=(0.03,), strengths=(1.0,), decays=(0.1,))"
+    with pytest.raises(DataError, match="nothing could be chosen"):
+        run_bench(spec, near, CONFIG)

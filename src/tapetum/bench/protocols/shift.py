@@ -14,11 +14,12 @@ from tapetum.bench.trial import Trial
 from tapetum.bench.trust.domains import Cut, Pooled, cut, pooled_of
 from tapetum.bench.trust.select import RULES
 from tapetum.bench.trust.shift_records import domain_records, held_of, overall_records
-from tapetum.bench.trust.shift_settings import ERM, Grid, told
+from tapetum.bench.trust.shift_settings import ERM, Grid, settings_of, told
 from tapetum.bench.trust.shifted import Chosen, Learner, chosen_for, learnable
-from tapetum.core.errors import UsageError
+from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import nearest
 from tapetum.core.types import Record, Split
+from tapetum.learn.classifying.pictures import AUGMENT, Pictures
 
 __all__ = ["shift"]
 
@@ -35,14 +36,17 @@ def shift(
     learn_on: tuple[str, ...] = (),
     tested: str = "test",
     rules: tuple[str, ...] = tuple(RULES),
+    mode: str = "frozen",
+    augment: str = AUGMENT,
     rates: tuple[float, ...] = (3e-4, 3e-3),
     strengths: tuple[float, ...] = (0.1, 1.0, 10.0),
     decays: tuple[float, ...] = (0.1, 1.0, 10.0),
     components: int = 256,
     epochs: int = 30,
     batch: int = 256,
+    offset_rate: float = 30.0,
 ) -> Results:
-    """Methods × settings on frozen features, each held-out domain in turn; what is kept is chosen without it.
+    """Methods × settings, each held-out domain in turn; what is kept is chosen without it.
 
     All methods are tried with as many settings and start from the same components of the rows learned on. Differences
     are to ERM chosen alike, paired. Probabilities are calibrated on validation patients of the domains learned on. The
@@ -58,15 +62,20 @@ def shift(
         learn_on: domains to learn from; all but the tested one if empty, a single one for single-source.
         tested: `test` patients of the held-out domain, or `all` but its validation patients.
         rules: by which a setting is chosen, of `training_domain`, `leave_one_domain_out` and `oracle`.
+        mode: `frozen` features, or `finetune`: the tower learns too, on pictures that are changed anew in each epoch;
+            what works on feature maps or pixels needs it.
+        augment: specs of `learn/augment` joined by `+` that change these pictures, the same for all methods.
         rates: learning rates tried.
         strengths: tried of a method's own option.
         decays: weight decays tried instead, of methods without one.
-        components: principal components of the features, 0 = all features.
+        components: principal components of the frozen features, 0 = all features.
         epochs: passes over the training rows.
         batch: rows per step.
+        offset_rate: multiplies the learning rate of offsets, which alone can say how common a finding is.
 
     Raises:
-        UsageError: not one of further archives and `by`; unknown names. LeakageError: an image in two archives.
+        UsageError: not one of further archives and `by`; unknown names; a method that is not for the mode.
+        LeakageError: an image in two archives.
         DataError: fewer than two domains, or a part without images.
 
     Source: own protocol, after DomainBed (arXiv 2007.01434) and GDRBench (arXiv 2307.04378). Differs: one grid for all,
@@ -74,17 +83,32 @@ def shift(
     """
     _refuse(trial, rules, methods)
     methods = tuple(dict.fromkeys((ERM, *methods)))
-    grid = Grid(tuple(rates), tuple(strengths), tuple(decays), epochs, batch)
+    grid = Grid(tuple(rates), tuple(strengths), tuple(decays), epochs, batch, offset_rate, mode)
+    for method in methods:  # what cannot be asked is refused before anything is learned
+        settings_of(method, grid)
     findings, notes = taught_findings(trial)
     pooled = pooled_of(trial, domains, by, findings)
     cuts = _cuts(trial, pooled, held_out, learn_on, tested)
     pooled, left_out = learnable(pooled, cuts)
-    how = Learner(components, trial.config.exclusive, trial.config.seed)
+    pictures = None if mode == "frozen" else _pictures(trial, pooled, augment)
+    how = Learner(components, trial.config.exclusive, trial.config.seed, pictures)
     chosen, found = zip(*(chosen_for(pooled, where, methods, grid, rules, how) for where in cuts), strict=True)
+    for where, rows in zip(cuts, chosen, strict=True):
+        if not rows:
+            raise DataError(
+                f"nothing could be chosen for {pooled.names[where.target]} by {' or '.join(rules)}",
+                "a finding with both classes among the validation patients of every domain",
+                "rules=… names the others; tapetum ingest … fractions=… gives validation more patients",
+            )
     left_out += [note for notes_of in found for note in notes_of]
     notes += [*pooled.notes, *left_out, told(methods, grid), *_sizes(pooled, cuts), *_settings(pooled, cuts, chosen)]
     records = tuple(_records(trial, pooled, cuts, chosen))
     return Results(records, (), tuple(notes), None, trial, columns=COLUMNS)
+
+
+def _pictures(trial: Trial, pooled: Pooled, augment: str) -> Pictures:
+    archives = tuple({a.digest: a for a in pooled.archives}.values())
+    return Pictures(archives, trial.config.encoders, augment, trial.config.seed)
 
 
 def _records(trial: Trial, pooled: Pooled, cuts: list[Cut], chosen: Sequence[list[Chosen]]) -> list[Record]:

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int
@@ -16,6 +17,8 @@ from tapetum.bench.trust.domains import Cut, Pooled
 from tapetum.bench.trust.select import RULES, Candidate
 from tapetum.bench.trust.shift_settings import ERM, METHODS, Grid, Setting, needs_domains, reads_target, settings_of
 from tapetum.core.errors import DataError
+from tapetum.core.types import Embeddings
+from tapetum.learn.classifying.pictures import Pictures
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.fitting.components import POWER, Components
 from tapetum.learn.fitting.ridge import patient_folds
@@ -37,22 +40,26 @@ class Learner:
     Args:
         components: principal components that are learned on, 0 = all features. exclusive: each image has one class.
         seed: of everything that is drawn.
+        pictures: of all archives, which a tower learns from, too; None = frozen features.
     """
 
     components: int
     exclusive: bool
     seed: int
+    pictures: Pictures | None = None
 
     def view(
         self, pooled: Pooled, learn: Int[np.ndarray, "l"], tested: Int[np.ndarray, "t"] | None = None
     ) -> Float32[np.ndarray, "n c"]:
-        """All rows as seen by components of the rows learned on.
+        """All rows as seen by components of the rows learned on; as they are where a tower learns.
 
         Args:
             pooled: all rows.
             learn: those learned on.
             tested: standardise each domain first, by its rows learned on or among these; None = not.
         """
+        if self.pictures is not None:
+            return pooled.features
         rng = np.random.default_rng([self.seed, 1])
         features = pooled.features if tested is None else _own(pooled, np.concatenate([learn, tested]))
         return Components.fit(features[learn], self.components, rng, pooled.blocks)(features)
@@ -82,14 +89,30 @@ class Learner:
         found = [np.full((len(rows), pooled.labels.shape[1]), np.nan) for rows in wanted]
         for columns, known, classes in questions:
             rows = learn[known]
-            domains = np.unique(pooled.domains[rows], return_inverse=True)[1]
-            count = pooled.labels.shape[1] if self.exclusive else 2
-            taught = Taught(view[rows], classes, count, pooled.patients[rows], domains)
+            taught = self._taught(pooled, view, rows, classes)
             classifier = method.fit(taught, setting.pace, np.random.default_rng([self.seed, 2]))
             for part, asked in zip(found, wanted, strict=True):
                 if len(asked):
-                    part[:, columns] = _against_rest(classifier(view[asked]))[:, -len(columns) :]
+                    part[:, columns] = _against_rest(classifier(self._asked(pooled, view, asked)))[:, -len(columns) :]
         return found
+
+    def _taught(
+        self,
+        pooled: Pooled,
+        view: Float32[np.ndarray, "n c"],
+        rows: Int[np.ndarray, "m"],
+        classes: Int[np.ndarray, "m"],
+    ) -> Taught:
+        domains = np.unique(pooled.domains[rows], return_inverse=True)[1]
+        count = pooled.labels.shape[1] if self.exclusive else 2
+        if self.pictures is None:
+            return Taught(view[rows], classes, count, pooled.patients[rows], domains)
+        ids, people = tuple(pooled.images[i] for i in rows.tolist()), tuple(pooled.patients[rows].tolist())
+        frozen = Embeddings(ids, people, view[rows], self.pictures.encoder)
+        return self.pictures.taught(frozen, classes, count, domains)
+
+    def _asked(self, pooled: Pooled, view: Float32[np.ndarray, "n c"], rows: Int[np.ndarray, "m"]) -> Any:
+        return view[rows] if self.pictures is None else self.pictures.asked([pooled.images[i] for i in rows.tolist()])
 
 
 def _own(pooled: Pooled, read: Int[np.ndarray, "r"]) -> Float32[np.ndarray, "n d"]:

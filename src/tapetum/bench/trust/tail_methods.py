@@ -67,7 +67,8 @@ def method_of(spec: str, exclusive: bool = True) -> Method:
         UsageError: it is unknown or needs something else.
     """
     method: Method = METHODS.build(spec)
-    if any(need != ("classes" if exclusive else "findings") for need in method.NEEDS):
+    needs = set(method.NEEDS) - {"pictures", "features"}  # refused where rows are learned from, if they are the other
+    if any(need != ("classes" if exclusive else "findings") for need in needs):
         what = "classes" if exclusive else "findings that occur together"
         raise UsageError(f"{spec} learns from {', '.join(method.NEEDS)}", f"a method of {what}")
     return method

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -20,6 +21,29 @@ def domain_parts(domains: Int[Tensor, "b"], fewest: int = 1) -> list[Bool[Tensor
     """A mask per domain that has at least so many rows in the batch, in the order of their numbers."""
     masks = [domains == d for d in torch.unique(domains)]
     return [mask for mask in masks if int(mask.sum()) >= fewest]
+
+
+def partners_elsewhere(domains: Int[Tensor, "b"], rng: np.random.Generator) -> Int[np.ndarray, "b"]:
+    """For each row a row of another domain, drawn: first the domain, each other one as likely, then the row.
+
+    Args:
+        domains: of the rows.
+        rng: the generator.
+
+    Returns:
+        Numbers of rows; a row's own where there is no other domain.
+
+    Example:
+        >>> partners_elsewhere(torch.tensor([0, 0, 1]), np.random.default_rng(0))[:2].tolist()
+        [2, 2]
+    """
+    known, which = np.unique(domains.numpy(), return_inverse=True)
+    if len(known) < 2:
+        return np.arange(len(which))
+    there = (which + rng.integers(1, len(known), len(which))) % len(known)
+    order, first = np.argsort(which, kind="stable"), np.searchsorted(np.sort(which), np.arange(len(known)))
+    number = np.bincount(which)
+    return order[first[there] + rng.integers(0, number[there])]
 
 
 def label_losses(logits: Float[Tensor, "b k"], labels: Int[Tensor, "b"] | Float[Tensor, "b k"]) -> Float[Tensor, "b"]:

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family, Spec
 from tapetum.learn.classifying.activation import maps_of
+from tapetum.learn.classifying.domain_weights import refuse_one_domain
 from tapetum.learn.classifying.plan import Pace, Plan
 from tapetum.learn.classifying.taught import Inputs, Taught
 from tapetum.learn.classifying.trained import Network
@@ -82,6 +83,8 @@ def train(
         DataError: the loss became not finite.
     """
     plan.refuse_labels(taught.exclusive)
+    if asks_domains(plan.mixing):
+        refuse_one_domain(taught, f"mixing={plan.mixing!r}")
     network = start or new_network(taught, plan.head, rng)
     _refuse_fixed(plan, network)
     whole = _Whole(network.tower, network.head)
@@ -100,6 +103,11 @@ def train(
         plan.loss,
     )
     return network
+
+
+def asks_domains(mixing: str) -> bool:
+    """Whether a way of blending has to know the domains."""
+    return bool(mixing) and "domains" in Family("tapetum.learn.mixing").options(Spec.parse(mixing).name)
 
 
 def _inputs(taught: Taught, augment: str) -> Inputs:
@@ -195,7 +203,7 @@ class _Stage:
         self.epochs, self.epoch = pace.epochs, 0
         self.counts = torch.from_numpy(taught.counts).float()
         self.weights = None if weights is None else torch.from_numpy(np.asarray(weights, dtype=np.float32))
-        self.given = _inputs(taught, plan.augment)
+        self.given, self.across = _inputs(taught, plan.augment), asks_domains(plan.mixing)
         self.built: dict[tuple[str, str], Callable[..., Any]] = {}
 
     def member(self, family: str, spec: str) -> Callable[..., Any]:
@@ -225,7 +233,8 @@ class _Stage:
         given, told = self.given(rows, epoch), self.taught.told(rows)
         partner, share = np.arange(len(rows)), torch.ones(len(rows))
         if self.plan.mixing:
-            given, partner, share = self.member("mixing", self.plan.mixing)(given, told, self.counts)
+            where = {"domains": torch.from_numpy(self.taught.domains[rows])} if self.across else {}
+            given, partner, share = self.member("mixing", self.plan.mixing)(given, told, self.counts, **where)
 
         def at(parameters: Mapping[str, Tensor] | None) -> Float[Tensor, "b"]:
             call = (given,)

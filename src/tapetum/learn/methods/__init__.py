@@ -24,7 +24,8 @@ class Method(Protocol):
     """A dataclass whose fields are the options; nothing is chosen inside, the pace is the caller's.
 
     Attributes:
-        NEEDS: `classes` (one each), `findings` (together), `domains` (two or more); `()` takes any rows.
+        NEEDS: `classes` (one each), `findings` (together), `domains` (two or more), `pictures` (that a tower
+            learns from), `features` (that stay); `()` takes any rows.
     """
 
     NEEDS: ClassVar[tuple[str, ...]]

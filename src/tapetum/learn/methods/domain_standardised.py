@@ -38,7 +38,7 @@ class DomainStandardised(Plan):
     instead of in every normalising layer; drawn towards the statistics learned on.
     """
 
-    NEEDS: ClassVar[tuple[str, ...]] = ()
+    NEEDS: ClassVar[tuple[str, ...]] = ("features",)
     TRANSDUCTIVE: ClassVar[bool] = True
     strength: float = 1.0
     as_many: float = 10.0

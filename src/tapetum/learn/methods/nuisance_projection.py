@@ -35,7 +35,7 @@ class NuisanceProjection(Plan):
     and Stolcke, Interspeech 2006. Differs: scatter of means of domains instead of sessions; shrunk, not cut.
     """
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("classes", "domains")
+    NEEDS: ClassVar[tuple[str, ...]] = ("classes", "domains", "features")
     weight: float = 10.0
 
     def fit(self, taught: Taught, pace: Pace, rng: np.random.Generator) -> Moved:

@@ -31,7 +31,7 @@ class Recoloured(Plan):
     whitened and recoloured, not those learned on, so that nothing is learned anew; means are moved too.
     """
 
-    NEEDS: ClassVar[tuple[str, ...]] = ()
+    NEEDS: ClassVar[tuple[str, ...]] = ("features",)
     TRANSDUCTIVE: ClassVar[bool] = True
     ridge: float = 1.0
 

@@ -45,7 +45,7 @@ class Restyled:
     frozen features instead of maps, of domains instead of images, and agreement of calls instead of pixels.
     """
 
-    NEEDS: ClassVar[tuple[str, ...]] = ("classes", "domains")
+    NEEDS: ClassVar[tuple[str, ...]] = ("classes", "domains", "features")
     weight: float = 1.0
     least: float = 0.0
     most: float = 1.5
