@@ -14,7 +14,9 @@ from torch import Tensor
 from tapetum.core.errors import UsageError
 from tapetum.core.types import Head
 from tapetum.learn.features.embedder import Embedder
+from tapetum.learn.features.runtime import core_count
 from tapetum.learn.fitting.standardise import Standardiser
+from tapetum.learn.tuning.tune import torch_threads
 from tapetum.score.in_distribution import Mode
 
 AT_ONCE = 16
@@ -145,7 +147,7 @@ class ImageClassifier:
         return ((rooted - self._mean) / self._scale).to(self._weight.dtype) @ self._weight.T + self._bias
 
     def odin(
-        self, images: Iterable[UInt8[np.ndarray, "_ _ 3"]], steps: Sequence[Step], mode: Mode
+        self, images: Iterable[UInt8[np.ndarray, "_ _ 3"]], steps: Sequence[Step], mode: Mode, *, threads: int = 0
     ) -> Float64[np.ndarray, "s n"]:
         """ODIN of loose images, a few at a time; see `odin`.
 
@@ -153,16 +155,18 @@ class ImageClassifier:
             images: RGB, 8 bit.
             steps: settings.
             mode: how the head is read.
+            threads: 0 = all cores.
 
         Returns:
             A row per step, a column per image, higher = more OOD.
         """
         found, waiting = [np.empty((len(steps), 0))], list[np.ndarray]()
-        for image in images:
-            waiting.append(image)
-            if len(waiting) == AT_ONCE:
+        with torch_threads(threads or core_count()):
+            for image in images:
+                waiting.append(image)
+                if len(waiting) == AT_ONCE:
+                    found.append(odin(self, self.inputs(waiting), steps, units=self.units, mode=mode))
+                    waiting.clear()
+            if waiting:
                 found.append(odin(self, self.inputs(waiting), steps, units=self.units, mode=mode))
-                waiting.clear()
-        if waiting:
-            found.append(odin(self, self.inputs(waiting), steps, units=self.units, mode=mode))
         return np.concatenate(found, axis=1)

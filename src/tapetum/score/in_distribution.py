@@ -224,7 +224,8 @@ class InDistribution:
         """
         if len(self.features) > self.dim:
             return None
-        return principal(self.rows - self.mean, len(self.features))
+        rows = self.rows - self.mean
+        return spanned(rows, *inner_spectrum(rows), len(rows))
 
     def compact(
         self, features: Float[np.ndarray, "m d"]
@@ -238,10 +239,13 @@ class InDistribution:
 
     def principal_about(self, origin: Float64[np.ndarray, "d"], dims: int) -> Float64[np.ndarray, "d p"]:
         """The directions in which the images lie farthest from a point, farthest first."""
-        if self.basis is not None:
-            return self.basis[:, :dims] if origin is self.mean else principal(self.rows - origin, dims)
-        away = self.mean - origin
-        return np.linalg.eigh(self.covariance + np.outer(away, away))[1][:, ::-1][:, :dims]
+        if self.basis is not None and origin is self.mean:
+            return self.basis[:, :dims]
+        away, key = self.mean - origin, ("principal", origin.tobytes())
+        if self.basis is None:
+            made = self.once(key, lambda known: np.linalg.eigh(known.covariance + np.outer(away, away)))
+            return made[1][:, ::-1][:, :dims]
+        return spanned(self.rows - origin, *self.once(key, lambda known: inner_spectrum(known.rows - origin)), dims)
 
     @cached_property
     def covariance(self) -> Float64[np.ndarray, "r r"]:
@@ -301,13 +305,25 @@ def shrinkage_of(covariance: Float64[np.ndarray, "r r"], fourth_moment: float, i
     return 1.0 if apart <= 0 else min(max(fourth_moment - squares, 0.0) / images / apart, 1.0)
 
 
-def principal(rows: Float64[np.ndarray, "n d"], dims: int) -> Float64[np.ndarray, "d p"]:
+def inner_spectrum(
+    rows: Float64[np.ndarray, "n d"],
+) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n n"]]:
+    """Eigenvalues of the rows' inner products, largest first, and their eigenvectors."""
+    squares, vectors = np.linalg.eigh(rows @ rows.T)
+    return squares[::-1], vectors[:, ::-1]
+
+
+def spanned(
+    rows: Float64[np.ndarray, "n d"],
+    squares: Float64[np.ndarray, "n"],
+    vectors: Float64[np.ndarray, "n n"],
+    dims: int,
+) -> Float64[np.ndarray, "d p"]:
     """The directions in which rows are longest, longest first; fewer than `dims` where they span no more.
 
-    Through the rows' inner products: for fewer rows than columns.
+    Through the rows' inner products (`inner_spectrum`): for fewer rows than columns.
     """
-    squares, vectors = np.linalg.eigh(rows @ rows.T)
-    squares, vectors = squares[::-1][:dims], vectors[:, ::-1][:, :dims]
+    squares, vectors = squares[:dims], vectors[:, :dims]
     some = squares > max(squares[0], TINY) * max(rows.shape) * np.finfo(np.float64).eps
     return rows.T @ (vectors[:, some] / np.sqrt(squares[some]))
 

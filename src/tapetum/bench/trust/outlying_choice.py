@@ -133,7 +133,7 @@ def odin_values(trial: Trial, parts: Parts, known: Known) -> tuple[dict[str, Val
         classifier = ImageClassifier(embedder, standardiser, head)
 
         def of(shown: Shown, steps: Sequence[Step]) -> Float64[np.ndarray, "s n"]:
-            return classifier.odin(shown.images(embedder), steps, known.images.mode)
+            return classifier.odin(shown.images(embedder), steps, known.images.mode, threads=trial.config.threads)
 
         step, note = _chosen_step(parts, of)
         val, test, outside = (of(parts.shown(name), [step])[0] for name in ("val", "test", "outside"))
