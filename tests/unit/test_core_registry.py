@@ -40,6 +40,7 @@ def test_spec_text_is_canonical():
     assert str(Spec.parse(" knn( weighted = True,k=50 ) ")) == "knn(k=50, weighted=True)"
     assert str(Spec.parse("knn")) == str(Spec.parse("knn()")) == "knn()"
     assert Spec.parse("f(a=-1, b=(1, 2.5), c='x', d=None)").options == {"a": -1, "b": (1, 2.5), "c": "x", "d": None}
+    assert Spec.parse("f(a=true, b=false)") == Spec.parse("f(a=True, b=False)")
 
 
 @pytest.mark.parametrize(

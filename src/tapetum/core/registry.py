@@ -37,15 +37,16 @@ class Spec:
         """Read `"name"` or `"name(option=literal, …)"`; nothing is ever evaluated.
 
         Raises:
-            UsageError: the text is not a name with keyword options that are Python literals.
+            UsageError: the text is not a name with keyword options that are literals.
 
         Example:
-            >>> str(Spec.parse("knn(weighted=True, k=50)"))
+            >>> str(Spec.parse("knn(weighted=true, k=50)"))
             'knn(k=50, weighted=True)'
         """
         wrong = UsageError(
-            f"cannot read the method {text!r}", "a name with literal options, for example knn(k=50)", "tapetum list"
-        )
+            f"cannot read the method {text!r}",
+            "a name with options that are numbers, true, false, text in quotes or (…, …): knn(k=50)", "tapetum list",
+        )  # fmt: skip
         try:
             node = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -55,12 +56,19 @@ class Spec:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.args:
             raise wrong
         try:
-            options = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords if k.arg}
+            options = {str(k.arg): _literal(k.value) for k in node.keywords if k.arg}
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             raise wrong from None
         if len(options) != len(node.keywords):
             raise wrong
         return Spec(node.func.id, options)
+
+
+def _literal(node: ast.expr) -> Any:
+    """A Python literal, or `true` and `false` as recipes and settings write them."""
+    if isinstance(node, ast.Name) and node.id in ("true", "false"):
+        return node.id == "true"
+    return ast.literal_eval(node)
 
 
 def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
