@@ -262,6 +262,9 @@ def test_settings_are_chosen_on_outliers_that_are_not_tested(toy_archive, foreig
     tested = {r.image_id for r in (*parts.test, *parts.outside)}
     assert tested.isdisjoint(r.image_id for r in parts.choosing.records)
     assert {r.image_id for r in parts.choosing.records} == {r.image_id for r in dim.records}
+    some, last = parts.choosing.some(3), len(dim.records) - 1
+    assert some.records == [parts.choosing.records[i] for i in (0, last // 2, last)]
+    np.testing.assert_array_equal(some.features[1], parts.choosing.features[last // 2])
     known, areas = known_of(trial, parts, "logistic", ""), {}
     ood = np.repeat([0, 1], [len(parts.val), len(parts.choosing.records)])
     rows = known.rows(np.concatenate([parts.features(parts.val), parts.choosing.features]))

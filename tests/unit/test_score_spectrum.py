@@ -106,9 +106,11 @@ def test_ties_are_kept_and_nothing_is_nan():
 
 def test_a_threshold_between_known_and_ood_by_hand():
     known, ood = np.array([0.0, 1.0, 2.0, 5.0]), np.array([1.5, 3.0, 4.0])
-    # at 3: 3 of 4 kept and 2 of 3 refused; at 1.5: 2 of 4 and 3 of 3, which is more
-    assert threshold_between(known, ood) == 1.5
-    assert threshold_between(known, np.array([3.0, 4.0])) == 3.0
+    # above 2: 3 of 4 kept and 2 of 3 refused; above 1: 2 of 4 and 3 of 3, which is more
+    assert threshold_between(known, ood) == 1.25
+    assert threshold_between(known, np.array([3.0, 4.0])) == 2.5
+    assert threshold_between(np.array([0.0]), np.array([5e-324])) == 5e-324  # nothing lies between
+    assert threshold_between(np.array([5.0]), np.array([1.0, 2.0, 9.0])) == 7.0
     assert threshold_between(np.array([1.0, 2.0]), np.array([0.0])) == 0.0  # misled: nothing better than refusing all
     assert threshold_between(np.array([1.0]), np.array([1.0])) == 1.0  # not told apart: the lowest
     assert math.isnan(threshold_between(known, ood[:0]))

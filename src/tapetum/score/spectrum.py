@@ -120,22 +120,26 @@ def threshold_between(known: Real[np.ndarray, "n"], ood: Real[np.ndarray, "m"]) 
         ood: of OOD images, neither of which is tested.
 
     Returns:
-        Refused is `score >= threshold`; the lowest of equally good ones, a score that occurs or infinity; NaN where
-        either side is empty.
+        Refused is `score >= threshold`; of equally good ones the lowest, halfway between the two scores that it tells
+        apart; at either end the lowest score, or infinity. NaN where either side is empty.
 
     Raises:
         DataError: NaN among the scores.
 
     Example:
-        >>> threshold_between(np.array([0.1, 0.2, 0.6]), np.array([0.5, 0.9]))
-        0.5
+        >>> threshold_between(np.array([0.0, 0.25, 0.75]), np.array([0.5, 1.0]))
+        0.375
     """
     kept, refused = np.sort(finite_scores(known)), np.sort(finite_scores(ood))
     if not len(kept) or not len(refused):
         return math.nan
     limits = np.append(np.unique(np.concatenate([kept, refused])), np.inf)
     right = np.searchsorted(kept, limits) / len(kept) + 1 - np.searchsorted(refused, limits) / len(refused)
-    return float(limits[np.argmax(right)])
+    best = int(np.argmax(right))
+    if not 0 < best < len(limits) - 1:
+        return float(limits[best])
+    middle = float(limits[best - 1] + limits[best]) / 2
+    return middle if middle > limits[best - 1] else float(limits[best])
 
 
 def threshold_for_kept(scores: Real[np.ndarray, "n"], *, kept: float = 0.95) -> float:
