@@ -77,7 +77,7 @@ def clean(archive: Archive) -> Results:
 
 
 def test_planted_shortcuts_are_warned_of_and_each_by_its_own_name(tmp_path):
-    results = run_bench(LOOSE, clinic(tmp_path, planted=True), CONFIG)
+    results = run_bench(LOOSE, clinic(tmp_path, planted=True, patients=60), CONFIG)
     found = sorted(w for w in results.warnings if "A model can learn this" in w)
     assert [w[:4] for w in found] == ["A:1:", "B:1:", "C:1:"]
     assert "border" in found[0]

@@ -78,9 +78,12 @@ def crossed(
     train, tested, notes = places(trial, "crossed", SELECTION)
     pace = Pace(epochs, batch, learning_rate, weight_decay, offset_rate)
     numbers = [trial.config.seed + i for i in range(seeds)]
+    planned = teachings(imbalances, largest, at_rates(plant, rates))
+    for teaching in planned:
+        teaching.tail.wanted(train)  # a class too small is refused before anything is learned
     cells = [
         cell
-        for teaching in teachings(imbalances, largest, at_rates(plant, rates))
+        for teaching in planned
         for cell in run_teaching(train, tested, teaching, specs, numbers, pace, components)
     ]
     notes += [
