@@ -129,8 +129,8 @@ def measure_all() -> str:
         f"PHANTOM: drawn eyes of {SIDE} px seen by `efficientnet_lite(size={SIDE})`, {COLUMNS} components. Classes, "
         f"the commonest first: {', '.join(CLASSES)}; eyes to learn from, {counts}. Two clinics (seeds {eyes}), "
         f"{TESTED} eyes of each class and clinic are tested; {RUNS} runs each, every one with a draw of eyes of its "
-        f"own. Weight decay {PACE.weight_decay:g} was chosen on clinic {CHOSEN}; batch {PACE.batch}, else the defaults of "
-        "`bench longtail`. 95 % intervals over patients and runs; differences are paired. "
+        f"own. Weight decay {PACE.weight_decay:g} was chosen on clinic {CHOSEN}; batch {PACE.batch}, else the defaults "
+        "of `bench longtail`. 95 % intervals over patients and runs; differences are paired. "
         f"Cross-entropy that learns from {EVEN} eyes of every class, so without a tail: {alike}.", "",
         "| ratio | method | balanced accuracy | head recall | − cross-entropy | tail recall − cross-entropy |",
         "|---|---|---|---|---|---|", *lines, "",
