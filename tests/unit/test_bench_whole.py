@@ -94,6 +94,22 @@ def test_another_clinic_is_a_shift_and_other_images_are_ood(archive, second, ali
     assert "detection_elsewhere" not in other
 
 
+def test_a_grade_here_is_the_disease_there(archive):
+    """One archive names grades, the other the disease: with `findings=` they share it, without they do not."""
+    config = dataclasses.replace(CONFIG, findings=("diabetic_retinopathy",))
+    told = {"cataract": "nonproliferative_dr", "glaucoma": "proliferative_dr"}
+
+    def named(labels, name):
+        records = tuple(dataclasses.replace(r, labels=tuple(labels(r))) for r in archive.records)
+        return dataclasses.replace(archive, records=records, label_map={}, name=name)
+
+    grades = named(lambda r: [told.get(t, "normal_fundus") for t in r.labels], "grades")
+    disease = named(lambda r: ["diabetic_retinopathy" if set(r.labels) & set(told) else "glaucoma"], "disease")
+    assert shares_findings(grades, disease, config)
+    assert not shares_findings(grades, disease, dataclasses.replace(config, findings=("glaucoma",)))
+    assert not shares_findings(grades, disease, dataclasses.replace(config, findings=("no such finding",)))
+
+
 def test_the_unseen_label_is_the_rarest_with_enough_training_images(archive):
     assert unseen_label(archive) == ""
     counts = {"glaucoma": 24, "cataract": 22, "macular_hole": 19, "normal_fundus": 60}

@@ -10,6 +10,7 @@ import numpy as np
 from tapetum.archive import Archive
 from tapetum.bench.refusals import refuse_names
 from tapetum.bench.trial import BenchConfig
+from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family, Spec
 from tapetum.core.types import Split
 from tapetum.learn.pretrain import candidates
@@ -192,9 +193,21 @@ def on_their_own() -> tuple[str, ...]:
 
 
 def shares_findings(archive: Archive, test: Archive, config: BenchConfig) -> bool:
-    """Whether two archives name a label in common, among the findings that are asked for."""
+    """Whether both archives have images with one of the findings asked for, or name a label in common.
+
+    One may name a grade where the other names the disease: with `findings=` a child's label counts, as in any protocol.
+    """
+    if config.findings:
+        return any(_has(archive, finding) and _has(test, finding) for finding in config.findings)
     both = set(archive.label_names) & set(test.label_names) or set(candidates(archive)) & set(candidates(test))
-    return bool(both & set(config.findings) if config.findings else both)
+    return bool(both)
+
+
+def _has(archive: Archive, finding: str) -> bool:
+    try:
+        return bool((archive.labels([finding], image_ids=[r.image_id for r in archive.records]) == 1).any())
+    except UsageError:  # neither its labels nor its pack know the name
+        return False
 
 
 def unseen_label(archive: Archive) -> str:
