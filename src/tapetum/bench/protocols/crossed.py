@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tapetum.bench.tables.results import Results
 from tapetum.bench.trial import Trial
-from tapetum.bench.trust.crossing import cell_records, places, run_teaching, teachings
+from tapetum.bench.trust.crossing import cell_records, places, run_cells, teachings
 from tapetum.bench.trust.label_noise import at_rates
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
@@ -79,13 +79,7 @@ def crossed(
     pace = Pace(epochs, batch, learning_rate, weight_decay, offset_rate)
     numbers = [trial.config.seed + i for i in range(seeds)]
     planned = teachings(imbalances, largest, at_rates(plant, rates))
-    for teaching in planned:
-        teaching.tail.wanted(train)  # a class too small is refused before anything is learned
-    cells = [
-        cell
-        for teaching in planned
-        for cell in run_teaching(train, tested, teaching, specs, numbers, pace, components)
-    ]
+    cells = run_cells(train, tested, planned, specs, numbers, pace, components)
     notes += [
         f"{len(cells)} cells: training images (1:imbalance), labels, where it is tested; macro = mean over the cells",
         f"differences are to {specs[0]} in the same cell, paired; p after Holm over {len(specs) - 1} methods",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from tapetum.bench.tables.results import Results
 from tapetum.bench.tables.rows import context
 from tapetum.bench.trial import Trial
 from tapetum.bench.trust.tail_methods import FINDINGS, PICTURES, STANDARD
 from tapetum.bench.trust.tail_rows import Rows, Tail, rows_of
-from tapetum.bench.trust.tailed import Measured, Starts, measure, run_methods, tail_records
+from tapetum.bench.trust.tailed import Measured, Runs, Starts, measure, run_methods, tail_records
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.learn.classifying.pictures import MODES, Pictures
@@ -55,8 +56,7 @@ def longtail(
 
     Args:
         trial: what is learned on (train) and tested; every image has exactly one class.
-        methods: specs of `learn/methods`, by default those of `bench/trust/tail_methods.py` for rows, findings or
-            pictures, compared with the first.
+        methods: specs of `learn/methods`, by default those of `bench/trust/tail_methods.py`; compared with the first.
         seeds: runs of each method, from the seed of the run on.
         together: findings that occur together in place of classes: AUROCs of all, head, medium and tail findings.
         mode: `frozen` features, or `finetune`: the tower learns too, on pictures that are changed anew in each epoch;
@@ -81,24 +81,34 @@ def longtail(
     Source: own protocol, after MONICA (arXiv 2410.02010). Differs: macro is the mean over classes and not over groups,
     nothing is selected on val, patients are resampled, an absent class is undefined and not 0.
     """
-    asked = methods or (FINDINGS if together else PICTURES if mode == "finetune" else STANDARD)
-    specs = tuple(dict.fromkeys(str(Spec.parse(m)) for m in asked))
-    if min(seeds, start_epochs) < 1 or mode not in MODES:
-        found = f"seeds={seeds}, start_epochs={start_epochs}, mode={mode!r}"
-        raise UsageError(found, f"one seed and epoch or more, {' or '.join(MODES)}")
+    specs = _once(methods or (FINDINGS if together else PICTURES if mode == "finetune" else STANDARD))
+    _refuse(seeds, start_epochs, mode)
     train, test, notes = rows_of(trial, together=together)
     frequency_groups(train.counts, cut)  # a wrong cut is refused before anything is learned
     pace = Pace(epochs, batch, learning_rate, weight_decay, offset_rate)
     numbers = tuple(trial.config.seed + i for i in range(seeds))
-    begun = Starts(tuple(dict.fromkeys(str(Spec.parse(s)) for s in starts)), start_epochs)
-    moving = _pictures(trial, mode, together)
+    begun, moving = Starts(_once(starts), start_epochs), _pictures(trial, mode, together)
     runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest), moving, begun)
+    return _results(trial, runs, test, cut, pace, notes)
+
+
+def _results(trial: Trial, runs: Runs, test: Rows, cut: Sequence[int], pace: Pace, notes: Sequence[str]) -> Results:
     within = dataclasses.replace(context(trial, "longtail", SELECTION, None), patients=test.embeddings.patient_ids)
     found = measure(runs, test, cut, within)
-    told = (*notes, *_notes(found, test, pace))
-    columns, by = (COLUMNS_FINDINGS, "auroc_score") if together else (COLUMNS, "recall_score")
-    records = tuple(tail_records(within, found, test))
-    return Results(records, (), told, None, trial, runs.alarms, columns=columns, by_finding=by)
+    records, told = tail_records(within, found, test), (*notes, *_notes(found, test, pace))
+    columns, by = (COLUMNS, "recall_score") if test.exclusive else (COLUMNS_FINDINGS, "auroc_score")
+    return Results(tuple(records), (), told, None, trial, runs.alarms, columns=columns, by_finding=by)
+
+
+def _refuse(seeds: int, start_epochs: int, mode: str) -> None:
+    if min(seeds, start_epochs) < 1 or mode not in MODES:
+        asked = f"seeds={seeds}, start_epochs={start_epochs}, mode={mode!r}"
+        raise UsageError(asked, f"one seed and epoch or more, {' or '.join(MODES)}")
+
+
+def _once(specs: Sequence[str]) -> tuple[str, ...]:
+    """Each by its canonical spec."""
+    return tuple(dict.fromkeys(str(Spec.parse(spec)) for spec in specs))
 
 
 def _notes(found: Measured, test: Rows, pace: Pace) -> list[str]:

@@ -107,6 +107,23 @@ def run_teaching(
     return cells
 
 
+def run_cells(
+    train: Rows,
+    tested: Sequence[Tested],
+    planned: Sequence[Teaching],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    pace: Pace,
+    components: int,
+) -> list[Cell]:
+    """Every way of teaching, see `run_teaching`; a class too small for one of them is refused before any is run."""
+    for teaching in planned:
+        teaching.tail.wanted(train)
+    return [
+        cell for teaching in planned for cell in run_teaching(train, tested, teaching, methods, seeds, pace, components)
+    ]
+
+
 def cell_records(cells: Sequence[Cell]) -> list[Record]:
     """Of every method: the mean over the cells, the cell where it is worst, then each cell; differences to the first.
 
