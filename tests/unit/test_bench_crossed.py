@@ -37,6 +37,14 @@ def test_there_is_a_cell_for_every_combination(results, second):
     assert cells == ["macro", *(f"{t}, {place}" for t in taught for place in ("own patients", second.name))]
 
 
+def test_cells_whose_names_begin_alike_are_numbered_in_the_table(results, second):
+    lines = results.table().splitlines()
+    (head,) = (line for line in lines if "(1)" in line and "(8)" in line)
+    assert head.split()[-8:] == [f"({i})" for i in range(1, 9)]
+    assert "  (1) as they are, labels as given, own patients" in lines
+    assert f"  (8) 1:2, symmetric(rate=0.2), {second.name}" in lines
+
+
 def test_macro_is_the_mean_of_the_cells_and_the_worst_cell_the_least(results):
     for row in {r.row for r in results.records}:
         of = {r.finding: r for r in results.records if (r.row, r.metric) == (row, "balanced_accuracy_score")}
