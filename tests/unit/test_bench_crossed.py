@@ -16,7 +16,8 @@ from tapetum.learn.classifying.plan import Pace
 from toys import COLOURS, ENCODER, TEXT, clinic
 
 CONFIG = BenchConfig(encoders=ENCODER, text_encoder=TEXT, threads=1, draws=60)
-SPEC = "crossed(methods=('one_stage', \"one_stage(loss='balanced_softmax')\"), imbalances=(2.0,), rates=(0.2,), seeds=2, epochs=4"
+METHODS = "methods=('one_stage', \"one_stage(loss='balanced_softmax')\")"
+SPEC = f"crossed({METHODS}, imbalances=(2.0,), rates=(0.2,), seeds=2, epochs=4"
 
 
 @pytest.fixture(scope="module")
