@@ -92,7 +92,7 @@ def theirs(given: dict[str, np.ndarray], peers: str) -> dict[str, float]:
     """Seconds by score in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         path, told = Path(folder) / "given.npz", Path(folder) / "told.npz"
-        np.savez(path, **given)
+        np.savez(path, allow_pickle=False, **given)
         subprocess.run([sys.executable, str(PEER), peers, str(path), str(told), *SHARED], check=True)
         found = np.load(told)
         return {name: float(found[f"{name}.seconds"]) for name in SHARED}
