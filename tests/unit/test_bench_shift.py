@@ -315,5 +315,5 @@ def test_a_tower_that_learns_on_archives_of_their_own(two):
 def test_where_no_rule_can_choose_that_is_said(two):
     near, _ = two
     spec = "shift(by='laterality', rules=('leave_one_domain_out',), rates=(0.03,), strengths=(1.0,), decays=(0.1,))"
-    with pytest.raises(DataError, match="nothing could be chosen"):
+    with pytest.raises(DataError, match="no rule could choose"):
         run_bench(spec, near, CONFIG)

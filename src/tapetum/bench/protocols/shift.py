@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,22 +49,18 @@ def shift(
 ) -> Results:
     """Methods × settings, each held-out domain in turn; what is kept is chosen without it.
 
-    All methods are tried with as many settings and start from the same components of the rows learned on. Differences
-    are to ERM chosen alike, paired. Probabilities are calibrated on validation patients of the domains learned on. The
-    reference is learned on the tested domain itself.
+    Differences are to ERM chosen alike, paired. Probabilities are calibrated on domains learned on.
 
     Args:
         trial: the archive is a domain, and so is another one (`--test`), which is only tested.
         domains: paths of further archives with the same labels; each is a domain.
         by: instead, an attribute that tells the images of one archive apart: `device`, `laterality`, …
-        methods: names (`erm`, `coral`, …) or specs of `learn/methods`, with `{strength}` where one is tried; `erm@own`
-            and the like first standardise every domain by its own images.
+        methods: names, or specs of `learn/methods` with `{strength}`; `erm@own`: each domain standardised by itself.
         held_out: domains to test; all of them if empty.
         learn_on: domains to learn from; all but the tested one if empty, a single one for single-source.
         tested: `test` patients of the held-out domain, or `all` but its validation patients.
         rules: by which a setting is chosen, of `training_domain`, `leave_one_domain_out` and `oracle`.
-        mode: `frozen` features, or `finetune`: the tower learns too, on pictures that are changed anew in each epoch;
-            what works on feature maps or pixels needs it.
+        mode: `frozen` features, or `finetune`: the tower learns too, on pictures that are changed anew in each epoch.
         augment: specs of `learn/augment` joined by `+` that change these pictures, the same for all methods.
         rates: learning rates tried.
         strengths: tried of a method's own option.
@@ -74,45 +71,40 @@ def shift(
         offset_rate: multiplies the learning rate of offsets, which alone can say how common a finding is.
 
     Raises:
-        UsageError: not one of further archives and `by`; unknown names; a method that is not for the mode.
-        LeakageError: an image in two archives.
-        DataError: fewer than two domains, or a part without images.
+        UsageError: not one of further archives and `by`; an unknown name or mode; a method of the other mode.
+        LeakageError: an image in two archives. DataError: too few domains, images, or validation labels.
 
     Source: own protocol, after DomainBed (arXiv 2007.01434) and GDRBench (arXiv 2307.04378). Differs: one grid for all,
     AUROC, patients resampled, worst domain and calibration beside the mean, tested patients never chosen on.
     """
-    _refuse(trial, rules, methods)
-    methods = tuple(dict.fromkeys((ERM, *methods)))
     grid = Grid(tuple(rates), tuple(strengths), tuple(decays), epochs, batch, offset_rate, mode)
-    for method in methods:  # what cannot be asked is refused before anything is learned
-        settings_of(method, grid)
+    methods = _asked(trial, rules, methods, grid)
     findings, notes = taught_findings(trial)
     pooled = pooled_of(trial, domains, by, findings)
     cuts = _cuts(trial, pooled, held_out, learn_on, tested)
     pooled, left_out = learnable(pooled, cuts)
-    pictures = None if mode == "frozen" else _pictures(trial, pooled, augment)
-    how = Learner(components, trial.config.exclusive, trial.config.seed, pictures)
+    how = Learner(components, trial.config.exclusive, trial.config.seed, _pictures(trial, pooled, mode, augment))
     chosen, found = zip(*(chosen_for(pooled, where, methods, grid, rules, how) for where in cuts), strict=True)
-    for where, rows in zip(cuts, chosen, strict=True):
-        if not rows:
-            raise DataError(
-                f"nothing could be chosen for {pooled.names[where.target]} by {' or '.join(rules)}",
-                "a finding with both classes among the validation patients of every domain",
-                "rules=… names the others; tapetum ingest … fractions=… gives validation more patients",
-            )
-    left_out += [note for notes_of in found for note in notes_of]
-    notes += [*pooled.notes, *left_out, told(methods, grid), *_sizes(pooled, cuts), *_settings(pooled, cuts, chosen)]
-    records = tuple(_records(trial, pooled, cuts, chosen))
-    return Results(records, (), tuple(notes), None, trial, columns=COLUMNS)
+    notes += [*pooled.notes, *left_out, *itertools.chain(*found), told(methods, grid), *_notes(pooled, cuts, chosen)]
+    return Results(tuple(_records(trial, pooled, cuts, chosen)), (), tuple(notes), None, trial, columns=COLUMNS)
 
 
-def _pictures(trial: Trial, pooled: Pooled, augment: str) -> Pictures:
+def _pictures(trial: Trial, pooled: Pooled, mode: str, augment: str) -> Pictures | None:
+    if mode == "frozen":
+        return None
     archives = tuple({a.digest: a for a in pooled.archives}.values())
     return Pictures(archives, trial.config.encoders, augment, trial.config.seed)
 
 
 def _records(trial: Trial, pooled: Pooled, cuts: list[Cut], chosen: Sequence[list[Chosen]]) -> list[Record]:
     """Mean and worst domain first, then each."""
+    for where, rows in zip(cuts, chosen, strict=True):
+        if not rows:
+            raise DataError(
+                f"no rule could choose anything for {pooled.names[where.target]}",
+                "a finding with both classes among the validation patients of every domain",
+                "rules=… names other rules; tapetum ingest … fractions=… gives validation more patients",
+            )
     within = _context(trial, pooled)
     everybody = np.concatenate([c.tested for c in cuts])
     # where domains share patients, all of them are drawn together
@@ -129,7 +121,8 @@ def _records(trial: Trial, pooled: Pooled, cuts: list[Cut], chosen: Sequence[lis
     return found
 
 
-def _refuse(trial: Trial, rules: tuple[str, ...], methods: tuple[str, ...]) -> None:
+def _asked(trial: Trial, rules: tuple[str, ...], methods: tuple[str, ...], grid: Grid) -> tuple[str, ...]:
+    """The methods, ERM first; what cannot be asked is refused before anything is learned."""
     if trial.config.ordinal:
         raise UsageError("ordinal=true with shift", "linear_probe or knn", "ordinal=false")
     if trial.model is not None:
@@ -139,6 +132,10 @@ def _refuse(trial: Trial, rules: tuple[str, ...], methods: tuple[str, ...]) -> N
             raise UsageError(f"rules={rule!r}", nearest(rule, list(RULES)))
     if not rules or not methods:
         raise UsageError(f"{len(rules)} rules, {len(methods)} methods", "at least one of each")
+    methods = tuple(dict.fromkeys((ERM, *methods)))
+    for method in methods:
+        settings_of(method, grid)
+    return methods
 
 
 def _cuts(trial: Trial, pooled: Pooled, held_out: tuple[str, ...], learn_on: tuple[str, ...], tested: str) -> list[Cut]:
@@ -173,6 +170,10 @@ def _of_domain(within: Context, pooled: Pooled, where: Cut) -> Context:
         data=archive.name,
         digests={**within.digests, "test": archive.digest, **part},
     )
+
+
+def _notes(pooled: Pooled, cuts: list[Cut], chosen: Sequence[list[Chosen]]) -> list[str]:
+    return [*_sizes(pooled, cuts), *_settings(pooled, cuts, chosen)]
 
 
 def _sizes(pooled: Pooled, cuts: list[Cut]) -> list[str]:
