@@ -176,6 +176,7 @@ def test_a_start_without_labels_is_a_row_of_its_own(two):
     assert rows == ["one_stage()", "one_stage() from moco()"]
     plain, moved = (found.find("macro", "auroc_score", row).interval.estimate for row in rows)
     assert moved > 0.8
+    assert "from moco(): 1 epochs without labels on the same training images first, batch 64" in found.notes
     assert found.find("macro", "auroc_difference", rows[1]).interval.estimate == pytest.approx(moved - plain)
 
 

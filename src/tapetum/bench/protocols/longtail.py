@@ -89,7 +89,7 @@ def longtail(
     numbers = tuple(trial.config.seed + i for i in range(seeds))
     begun, moving = Starts(_once(starts), start_epochs), _pictures(trial, mode, together)
     runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest), moving, begun)
-    return _results(trial, runs, test, cut, pace, notes)
+    return _results(trial, runs, test, cut, pace, [*notes, *begun.told])
 
 
 def _results(trial: Trial, runs: Runs, test: Rows, cut: Sequence[int], pace: Pace, notes: Sequence[str]) -> Results:

@@ -59,6 +59,12 @@ class Starts:
             return None
         return SelfSupervisionConfig(objective, epochs=self.epochs, batch=self.batch, seed=seed)
 
+    @property
+    def told(self) -> list[str]:
+        """For people."""
+        what = f"{self.epochs} epochs without labels on the same training images first, batch {self.batch}"
+        return [f"from {', '.join(self.objectives)}: {what}"] if self.objectives else []
+
     def named(self, methods: Sequence[str]) -> tuple[str, ...]:
         """Rows of the table: every method as the tower is, then from every start.
 
