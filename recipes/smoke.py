@@ -119,7 +119,9 @@ class Ground:
         self.folder = folder
         make_clinic(folder / "clinic", ClinicConfig(patients=PATIENTS, size=SIZE, cameras=CAMERAS))
         add_truth(folder / "clinic")
-        settings = IngestConfig(name="phantom clinic", labels="truth", pack="fundus", table=LABELLED, fractions=(0.4, 0.3, 0.3))
+        settings = IngestConfig(
+            name="phantom clinic", labels="truth", pack="fundus", table=LABELLED, fractions=(0.4, 0.3, 0.3)
+        )
         ingest([folder / "clinic"], folder / "clinic.tap", settings)
         self.archive: Archive = open_archive(folder / "clinic.tap")
         self.words = {
