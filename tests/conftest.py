@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes is the machine's affair, and no property of the code
+settings.register_profile("tapetum", deadline=None)
+settings.load_profile("tapetum")
 
 
 @pytest.fixture(scope="session")
