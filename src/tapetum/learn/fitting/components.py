@@ -37,7 +37,7 @@ class Components:
 
         Args:
             features: of the training images, as the towers give them.
-            count: components, no more than there are rows; 0, or as many as there are columns = all, not rotated.
+            count: components; 0 = all columns, not rotated.
             rng: of the range finder.
             blocks: columns of each pooled output, see `Standardiser.fit`.
 
@@ -51,9 +51,7 @@ class Components:
         standardiser = Standardiser.fit(features, POWER, blocks)
         rows = standardiser(features).astype(np.float32)
         rotation = None
-        # of fewer rows than components all directions are kept, and no column that they do not span
-        count = min(count, len(rows))
-        if count and count < rows.shape[1]:
+        if count and count < min(rows.shape):
             directions = rng.standard_normal((rows.shape[1], min(count + _MORE, *rows.shape)), dtype=np.float32)
             for _ in range(_ROUNDS):
                 directions = rows.T @ np.linalg.qr(rows @ directions)[0]
