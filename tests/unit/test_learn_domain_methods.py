@@ -136,6 +136,21 @@ def test_recoloured_rows_have_the_covariance_learned_on():
     assert np.allclose(moved, expected.real, atol=1e-4)
 
 
+@pytest.mark.parametrize(("learned", "asked"), [(90, 70), (90, 6), (6, 70), (6, 6)])
+def test_recolouring_is_the_product_of_powers_of_the_covariances(learned, asked):
+    """Fewer rows than columns or more: as when both matrices are written out."""
+    rng = np.random.default_rng(3)
+    taught = Taught(rng.normal(size=(learned, 9)).astype(np.float32), np.arange(learned) % 2, 2, np.arange(learned))
+    rows = (2 * rng.normal(size=(asked, 9)) + 1).astype(np.float32)
+    moved = Recoloured(ridge=0.5).fit(taught, PACE, rng).move(rows)
+    covariances = [np.cov(x.astype(np.float64).T, bias=True) for x in (taught.features, rows)]
+    ridge = 0.5 * np.trace(covariances[0]) / 9
+    powers = [np.linalg.eigh(c + ridge * np.eye(9)) for c in covariances]
+    colour, whiten = ((v * w**p) @ v.T for (w, v), p in zip(powers, (0.5, -0.5), strict=True))
+    expected = (rows - rows.mean(0)) @ whiten @ colour + taught.features.astype(np.float64).mean(0)
+    np.testing.assert_allclose(moved, expected, atol=1e-5)
+
+
 def test_nuisance_directions_go_and_others_stay():
     """The class means of the two domains differ in column 1 alone, by construction."""
     taught, _ = world(0, shift=0.0, agreement=(0.3, 0.7))

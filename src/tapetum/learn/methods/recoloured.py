@@ -41,23 +41,33 @@ class Recoloured(Plan):
         if self.ridge <= 0:
             raise UsageError(f"ridge={self.ridge}", "above 0")
         rows = taught.features.astype(np.float64)
-        mean, covariance = rows.mean(0), _covariance(rows)
-        ridge = self.ridge * max(float(np.trace(covariance)) / len(covariance), 1e-12)
-        colour = _power(covariance, ridge, 0.5)
+        mean = rows.mean(0)
+        spread = _spread(rows - mean)
+        ridge = self.ridge * max(float(spread[0].sum()) / rows.shape[1], 1e-12)
 
         def move(inputs: Float[np.ndarray | Tensor, "n d"]) -> Float64[np.ndarray, "n d"]:
             own = as_rows(inputs)
-            whitened = (own - own.mean(0)) @ _power(_covariance(own), ridge, -0.5)
-            return whitened @ colour + mean
+            centred = own - own.mean(0)
+            return _powered(_powered(centred, _spread(centred), ridge, -0.5), spread, ridge, 0.5) + mean
 
         return Moved(train(taught, self, pace, rng), move)
 
 
-def _covariance(rows: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "d d"]:
-    centred = rows - rows.mean(0)
-    return centred.T @ centred / len(rows)
+def _spread(centred: Float64[np.ndarray, "n d"]) -> tuple[Float64[np.ndarray, "r"], Float64[np.ndarray, "d r"]]:
+    """Variances and directions of the covariance, those without variance left out where columns outnumber rows."""
+    if len(centred) >= centred.shape[1]:
+        values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+        return np.maximum(values, 0), vectors
+    _, sizes, vectors = np.linalg.svd(centred, full_matrices=False)
+    return sizes**2 / len(centred), vectors.T
 
 
-def _power(covariance: Float64[np.ndarray, "d d"], ridge: float, power: float) -> Float64[np.ndarray, "d d"]:
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * (np.maximum(values, 0) + ridge) ** power @ vectors.T
+def _powered(
+    rows: Float64[np.ndarray, "m d"],
+    spread: tuple[Float64[np.ndarray, "r"], Float64[np.ndarray, "d r"]],
+    ridge: float,
+    power: float,
+) -> Float64[np.ndarray, "m d"]:
+    """Rows times a power of covariance + ridge; directions without variance are scaled by the ridge alone."""
+    values, vectors = spread
+    return rows * ridge**power + (rows @ vectors * ((values + ridge) ** power - ridge**power)) @ vectors.T
