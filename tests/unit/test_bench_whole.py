@@ -12,12 +12,14 @@ import pytest
 from tapetum.archive import open_archive
 from tapetum.bench import BenchConfig, read_records
 from tapetum.bench.trial import readings
+from tapetum.bench.trust.tail_methods import STANDARD
 from tapetum.bench.whole import PARTS, Outcome, Planned, Whole, bench_all, planned
 from tapetum.bench.whole import run as running
 from tapetum.bench.whole.page import whole_page
 from tapetum.bench.whole.plan import PROTOCOLS, shares_findings, unseen_label
 from tapetum.bench.whole.result import DONE, FAILED
 from tapetum.core.errors import DataError, LeakageError, UsageError
+from tapetum.core.registry import Spec
 from tapetum.core.types import Interval, Record, Split
 from toys import COLOURS, ENCODER, REPORTS, TEXT, clinic
 
@@ -92,6 +94,13 @@ def test_another_clinic_is_a_shift_and_other_images_are_ood(archive, second, ali
     assert "no finding in common" in other["shift"].left_out
     assert (other["ood"].spec, other["ood"].where, other["ood"].left_out) == ("ood", "other", "")
     assert "detection_elsewhere" not in other
+
+
+def test_the_long_tail_is_asked_of_one_method_of_each_kind(archive):
+    """The whole table has its own command, and takes longer than all other questions together."""
+    asked = Spec.parse(by_name(planned(archive, CONFIG))["longtail"].spec).options["methods"]
+    assert set(asked) <= set(STANDARD)
+    assert (asked[0], len(set(asked))) == (STANDARD[0], 9)
 
 
 def test_a_grade_here_is_the_disease_there(archive):

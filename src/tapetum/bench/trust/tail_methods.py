@@ -41,6 +41,10 @@ HIDDEN = ("one_stage(head='hidden')", "one_stage(head='hidden', loss='balanced_s
 STANDARD = (
     "one_stage", *SAMPLING, *WEIGHTING, *ADJUSTING, *BLENDING, *OPTIMISING, *HIDDEN, *TOGETHER, *STAGES, *SEVERAL,
 )  # fmt: skip
+# one of each kind, for a run that has other questions too
+ONE_OF_EACH = (
+    "one_stage", SAMPLING[0], WEIGHTING[0], ADJUSTING[0], "post_hoc", BLENDING[0], HIDDEN[1], "crt", "sade",
+)  # fmt: skip
 # where a tower learns too
 PICTURES = (
     "one_stage", "one_stage(loss='balanced_softmax')", "one_stage(augment='rand_augment', loss='balanced_softmax')",

@@ -10,6 +10,7 @@ import numpy as np
 from tapetum.archive import Archive
 from tapetum.bench.refusals import refuse_names
 from tapetum.bench.trial import BenchConfig
+from tapetum.bench.trust.tail_methods import ONE_OF_EACH
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family, Spec
 from tapetum.core.types import Split
@@ -58,7 +59,7 @@ PARTS = (
     ),
     Part(
         "longtail", "Long tail", "What do methods for rare classes gain, and what do they cost the common ones?",
-        "longtail", one_class=True, takes=("exclusive", "ordinal"),
+        f"longtail(methods={ONE_OF_EACH!r})", one_class=True, takes=("exclusive", "ordinal"),
         main=("balanced_accuracy_score", "balanced_accuracy_difference", "worst_recall_score"),
     ),
     Part(
