@@ -27,13 +27,18 @@ LABELS = {name: name for name in COLOURS}
 FEATURES = "('knn', 'residual', 'mahalanobis')"
 
 
+def all_of(colour, folder, **options):
+    """A clinic whose pictures all have one colour, whatever the finding."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in COLOURS:
+            patched.setitem(COLOURS, name, colour)
+        return clinic(folder, labels=LABELS, noise=8.0, **options)
+
+
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory):
     """Another clinic whose pictures are all dark, of a colour that the toy clinic does not know."""
-    with pytest.MonkeyPatch.context() as patched:
-        for name in COLOURS:
-            patched.setitem(COLOURS, name, (70, 50, 40))
-        return clinic(tmp_path_factory.mktemp("foreign") / "foreign", patients=16, seed=5, labels=LABELS, noise=8.0)
+    return all_of((70, 50, 40), tmp_path_factory.mktemp("foreign") / "foreign", patients=16, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -239,10 +244,7 @@ def test_words_without_a_model_that_knows_them_are_refused(toy_archive, foreign)
 @pytest.fixture(scope="module")
 def dim(tmp_path_factory):
     """A third clinic of dark pictures, of another colour than those tested: outliers to choose on."""
-    with pytest.MonkeyPatch.context() as patched:
-        for name in COLOURS:
-            patched.setitem(COLOURS, name, (50, 60, 80))
-        return clinic(tmp_path_factory.mktemp("dim") / "dim", patients=12, seed=7, labels=LABELS, noise=8.0)
+    return all_of((50, 60, 80), tmp_path_factory.mktemp("dim") / "dim", patients=12, seed=7)
 
 
 @pytest.fixture(scope="module")

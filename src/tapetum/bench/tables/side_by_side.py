@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tapetum.bench.tables.measures import MACRO
 from tapetum.bench.tables.metric_words import head_of
 from tapetum.core.types import Record
 
-MACRO = "macro"
 WIDE = 5  # columns in a block
 LONG = 16  # letters of a finding's name
 UNBOUNDED = ("_rate", "_share", "relative_")  # measures without an interval
