@@ -41,7 +41,7 @@ ASKED = f"findings={','.join(FINDINGS)}"
 SHORT = "epochs=10, batch=16, learning_rate=0.01"
 BRIEF = "epochs=2, batch=16, augment=''"
 # two classes that exclude each other
-ONE_EACH = ["{clinic}", "encoders=tiny()", "findings=normal_fundus,diabetic_retinopathy", "draws=200"]
+ONE_EACH = ["{clinic}", "encoders=tiny()", "findings=normal_fundus,diabetic_retinopathy", "draws=200", "{mode}"]
 SEEN = "seeds=1, epochs=3"
 ONCE = "strengths=(1.0,), decays=(0.1,), rates=(0.01,), epochs=3, tested='all', rules=('training_domain',)"
 METHOD = f"longtail(methods=('{{name}}',), {SEEN})"
@@ -79,14 +79,16 @@ COMMANDS = {
 OF_DOMAINS = ("dann", "group_dro", "nuisance_projection", "restyled")
 OF_PICTURES = ("gdr_net", "mix_style", "sag_net")
 DEVICES = f"shift(by='device', methods=('{{name}}',), {ONCE})"
-SEEING = f"shift(by='device', methods=('{{name}}',), mode='finetune', batch=16, {ONCE})"
+SEEING = f"shift(by='device', methods=('{{name}}',), batch=16, {ONCE})"
 BETWEEN = f"shift(by='device', methods=(\"one_stage(mixing='{{name}}')\",), {ONCE})"
-PIXELS = f"longtail(methods=(\"one_stage(mixing='{{name}}')\",), mode='finetune', batch=16, {SEEN})"
+PIXELS = f"longtail(methods=(\"one_stage(mixing='{{name}}')\",), batch=16, {SEEN})"
 TOGETHER = f"longtail(methods=(\"one_stage(loss='{{name}}')\",), together=True, {SEEN})"
+TUNED = {"{mode}": "mode=finetune"}
 # What a method needs beside the above.
 ALSO = {
     **{
-        f"mixing/{name}": {COMMANDS["mixing"][1]: PIXELS} for name in ("augmix", "cropmix", "cutmix", "snapmix", "yoco")
+        f"mixing/{name}": {COMMANDS["mixing"][1]: PIXELS, **TUNED}
+        for name in ("augmix", "cropmix", "cutmix", "snapmix", "yoco")
     },
     **{
         f"losses/{name}": {COMMANDS["losses"][1]: TOGETHER}
@@ -94,7 +96,7 @@ ALSO = {
     },
     "mixing/domain_mixup": {COMMANDS["mixing"][1]: BETWEEN},
     **{f"methods/{name}": {METHOD: DEVICES} for name in OF_DOMAINS},
-    **{f"methods/{name}": {METHOD: SEEING} for name in OF_PICTURES},
+    **{f"methods/{name}": {METHOD: SEEING, **TUNED} for name in OF_PICTURES},
     "tuners/dynamic_prompts": {"tuner={name}": "tuner=dynamic_prompts(count=2, width=4)"},
     "tuners/prompts": {"tuner={name}": "tuner=prompts(count=2)"},
     "tuners/lora": {"tuner={name}": "tuner=lora(rank=1)"},
@@ -165,6 +167,8 @@ class Ground:
         if word == "{joint}":
             place = clip(self.folder / "clip")
             return [f"encoders=transformer(path='{place}')", f"text_encoder=transformer(path='{place}')"]
+        if word == "{mode}":
+            return []
         if word == "{towers}":
             return self.words["towers"].split()
         return [word.format(name=name, **self.words)]

@@ -89,7 +89,7 @@ def test_it_says_what_it_needs(name):
 @each_method
 def test_it_refuses_what_it_is_not_for(name):
     needs, method = METHODS.member(name).NEEDS, METHODS.build(name)
-    for need, rows, told in (("pictures", toy()[0], "mode='finetune'"), ("features", striped()[0], "mode='frozen'")):
+    for need, rows, told in (("pictures", toy()[0], "mode=finetune"), ("features", striped()[0], "mode=frozen")):
         if need in needs:
             with pytest.raises(UsageError, match=told):
                 method.fit(rows, PACE, np.random.default_rng(0))

@@ -9,9 +9,9 @@ import math
 import pytest
 
 from tapetum.bench import BenchConfig, Results, run_bench
+from tapetum.bench.readings import readings
 from tapetum.bench.tables.metric_words import METRICS
 from tapetum.bench.tables.results import SHOWN, as_json
-from tapetum.bench.trial import readings
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Split

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from tapetum.bench.trial import readings
+from tapetum.bench.readings import readings
 from tapetum.cli import app
 from tapetum.cli.smoke import Workshop
 

@@ -23,6 +23,7 @@ from tapetum.score.stats.multiple import holm
 from toys import ENCODER, REPORTS, clinic
 
 CONFIG = BenchConfig(encoders=ENCODER, threads=1, draws=60)
+TUNED = dataclasses.replace(CONFIG, mode="finetune")
 FAST = "epochs=4, batch=16, learning_rate=0.01"
 
 
@@ -65,8 +66,8 @@ def test_classes_are_ordered_by_frequency_before_they_are_thinned():
 
 def test_an_imbalance_out_of_reach_is_refused_with_the_class_that_lacks_images():
     with pytest.raises(DataError, match=r"c has 12 training images, 30 are needed"):
-        Tail(2).thin(rows((60, 45, 12)), np.random.default_rng(0))
-    with pytest.raises(UsageError):
+        Tail(2, 60).thin(rows((60, 45, 12)), np.random.default_rng(0))
+    with pytest.raises(DataError, match=r"c has 12 training images"):
         Tail(1000).thin(rows(), np.random.default_rng(0))
 
 
@@ -164,14 +165,13 @@ def test_chosen_findings_leave_other_images_out_and_say_so(two):
 
 
 def test_a_tower_that_learns_in_two_stages(two):
-    spec = f"longtail(methods=('crt(units=8)',), mode='finetune', seeds=1, {FAST})"
-    found = run_bench(spec, two[0], CONFIG)
+    found = run_bench(f"longtail(methods=('crt(units=8)',), seeds=1, {FAST})", two[0], TUNED)
     assert found.find("macro", "auroc_score").interval.estimate > 0.6
 
 
 def test_a_start_without_labels_is_a_row_of_its_own(two):
-    spec = f"longtail(methods=('one_stage',), mode='finetune', seeds=1, starts=('moco',), start_epochs=1, {FAST})"
-    found = run_bench(spec, two[0], CONFIG)
+    spec = f"longtail(methods=('one_stage',), seeds=1, starts=('moco',), start_epochs=1, {FAST})"
+    found = run_bench(spec, two[0], TUNED)
     rows = list(dict.fromkeys(r.row for r in found.records))
     assert rows == ["one_stage()", "one_stage() from moco()"]
     plain, moved = (found.find("macro", "auroc_score", row).interval.estimate for row in rows)
@@ -189,8 +189,8 @@ def test_a_start_looks_at_training_images_alone_and_its_tower_is_what_learns_on(
         return SelfSupervised({0: state}, {}, ("all images look alike",))
 
     monkeypatch.setattr(starting, "self_supervise", watched)
-    spec = "longtail(methods=('one_stage',), mode='finetune', seeds=2, starts=('simclr',), start_epochs=3"
-    found = run_bench(f"{spec}, imbalance=2.0, {FAST})", two[0], CONFIG)
+    spec = "longtail(methods=('one_stage',), seeds=2, starts=('simclr',), start_epochs=3"
+    found = run_bench(f"{spec}, imbalance=2.0, {FAST})", two[0], TUNED)
     train = {r.image_id for r in two[0].in_split("train")}
     assert [row[:3] for row in looked] == [("simclr()", 3, 0), ("simclr()", 3, 1)]
     assert all(set(ids) < train for *_, ids in looked)
@@ -204,9 +204,7 @@ def test_a_start_looks_at_training_images_alone_and_its_tower_is_what_learns_on(
     ("options", "error"),
     [
         ("methods=('one_stag',)", UsageError), ("methods=('gcl',)", UsageError), ("seeds=0", UsageError),
-        ("mode='tuned'", UsageError), ("cut=(3, 1)", UsageError), ("imbalance=2.0, largest=20", DataError),
-        ("mode='finetune', together=True", UsageError), ("starts=('moco',)", UsageError),
-        ("mode='finetune', start_epochs=0", UsageError), ("mode='finetune', starts=('mocco',)", UsageError),
+        ("cut=(3, 1)", UsageError), ("imbalance=2.0, largest=20", DataError), ("starts=('moco',)", UsageError),
         ("methods=('crt',), together=True", UsageError),
         ("methods=(\"one_stage(mixing='cutmix')\",)", UsageError),
         ("methods=(\"one_stage(loss='asymmetric')\",)", UsageError),
@@ -217,6 +215,12 @@ def test_what_cannot_be_is_refused(two, options, error):
     rest += "" if "seeds" in options else ", seeds=1"
     with pytest.raises(error):
         run_bench(f"longtail({options}{rest}, {FAST})", two[0], CONFIG)
+
+
+@pytest.mark.parametrize("options", ["together=True", "start_epochs=0", "starts=('mocco',)"])
+def test_what_cannot_be_is_refused_where_a_tower_learns(two, options):
+    with pytest.raises(UsageError):
+        run_bench(f"longtail({options}, methods=('one_stage',), seeds=1, {FAST})", two[0], TUNED)
 
 
 def test_the_standard_tables_name_methods_that_exist_each_once():

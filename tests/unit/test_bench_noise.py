@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tapetum.bench import BenchConfig, run_bench
-from tapetum.bench.trial import readings, trial_of
+from tapetum.bench.readings import readings
+from tapetum.bench.trial import trial_of
 from tapetum.bench.trust.label_noise import AS_GIVEN, SHUFFLED, learned_on, plant, versions_of
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Split

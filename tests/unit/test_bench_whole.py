@@ -11,7 +11,7 @@ import pytest
 
 from tapetum.archive import open_archive
 from tapetum.bench import BenchConfig, read_records
-from tapetum.bench.trial import readings
+from tapetum.bench.readings import readings
 from tapetum.bench.trust.tail_methods import STANDARD
 from tapetum.bench.whole import PARTS, Outcome, Planned, Whole, bench_all, planned
 from tapetum.bench.whole import run as running

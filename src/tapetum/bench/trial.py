@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from tapetum.archive import Archive
 from tapetum.archive.duplicates import copies
 from tapetum.bench.budget import refuse_unequal, settings_of
+from tapetum.bench.readings import count_reading, readings, settings_tried
 from tapetum.bench.refusals import (
     COPIES,
     refuse_copies,
@@ -30,9 +30,8 @@ from tapetum.core.errors import DataError, UsageError
 from tapetum.core.store import file_digest
 from tapetum.core.types import Embeddings, ImageRecord, Predictions, Split
 from tapetum.learn import Model, PretrainConfig, embed
+from tapetum.learn.classifying.pictures import MODES
 from tapetum.learn.pretrain import candidates, targets
-
-READS = "test_reads.jsonl"
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,12 @@ class BenchConfig(PretrainConfig):
             error, the others are left out and counted; `refuse` = any is an error; `leave_out` = all are left out;
             `keep` = all are tested, to measure the leak.
         unequal_budgets: let methods of one table be tested with unequal numbers of settings; a note says so.
+        mode: `frozen` = all learn from features that stay, or `finetune` = the tower learns too, from the labels of the
+            training patients. `longtail`, `robust`, `shift`, `noise` and `crossed` tune one for every method, seed or
+            fold; `linear_probe`, `knn`, `calibration`, `ood`, `fairness`, `masked`, `corrupted` and `abstain` one that
+            they all ask; others refuse it.
+        tuner: of `learn/tuners`, for those that tune by it: `noise` and the ones that ask one tower. tuning: options
+            of `TuneConfig`, as in `"epochs=10, batch=8"`.
     """
 
     findings: tuple[str, ...] = ()
@@ -58,6 +63,9 @@ class BenchConfig(PretrainConfig):
     exclusive: bool = False
     copies: str = "refuse_equal"
     unequal_budgets: bool = False
+    mode: str = "frozen"
+    tuner: str = "full"
+    tuning: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ class Trial:
         config: how. model: a checkpoint to test; None = train one by `config`.
         progress: called with images embedded and images in all.
         protocol: what is run, for the book of readings.
+        made: notes on the model where this trial made it from its training patients, see `models/tuned.py`; () = it
+            came from elsewhere. tuned: such models, shared by all trials of one run, by what they were made from.
 
     Raises:
         LeakageError: an image or a patient stands in both archives, a patient in two splits, or the model has seen
@@ -81,9 +91,12 @@ class Trial:
     model: Model | None = None
     progress: Callable[[int, int], None] | None = None
     protocol: str = ""
+    made: tuple[str, ...] = ()
+    tuned: dict[str, Model] = field(default_factory=dict[str, Model], compare=False, repr=False)
 
     def __post_init__(self) -> None:
         refuse_names("copies", [self.config.copies], COPIES)
+        refuse_names("mode", [self.config.mode], MODES)
         refuse_crossing_patients(self.archive)
         _ = self._checked
 
@@ -121,6 +134,36 @@ class Trial:
         for name in ("ordinal", "exclusive"):
             if getattr(self.config, name):
                 raise UsageError(f"{name}=true with {protocol}", "linear_probe or knn", f"{name}=false")
+
+    def refuse_finetune(self, protocol: str) -> None:
+        """For protocols that know frozen features only.
+
+        Raises:
+            UsageError: `mode=finetune` was asked for.
+        """
+        if self.config.mode != "frozen":
+            raise UsageError(
+                f"mode={self.config.mode} with {protocol}", "mode=frozen",
+                "a tuned model (tapetum pretrain ARCHIVE unfreeze=all, tapetum adapt ARCHIVE tuner=full) and --model",
+            )  # fmt: skip
+
+    def asking(self, model: Model, made: tuple[str, ...]) -> Trial:
+        """The same trial with a model that was made in it; both are one reading of the test set."""
+        other = dataclasses.replace(self, model=model, made=made)
+        other.__dict__.update({name: getattr(self, name) for name in ("copies", "test_records", "_reading")})
+        return other
+
+    def beside(self, test: Archive | None, protocol: str = "") -> Trial:
+        """A trial with the same archive, settings and model, tested on its own patients or on another archive.
+
+        Raises:
+            LeakageError: see `Trial`.
+        """
+        other = trial_of(
+            self.archive, self.config, test=test, model=self.model, progress=self.progress, protocol=protocol,
+            made=self.made,
+        )  # fmt: skip
+        return dataclasses.replace(other, tuned=self.tuned)
 
     @property
     def external(self) -> bool:
@@ -183,7 +226,7 @@ class Trial:
             found.append(
                 f"test_split=val means {self.archive.name}: of {self.test_archive.name} all patients are tested"
             )
-        return (*found, *(self.tried if "_reading" in self.__dict__ else ()))
+        return (*found, *self.made, *(self.tried if "_reading" in self.__dict__ else ()))
 
     @property
     def tried(self) -> tuple[str, ...]:
@@ -199,7 +242,7 @@ class Trial:
     def _checked(self) -> tuple[str, ...]:
         """What could not be checked of images, people and model; what is wrong is refused."""
         found = refuse_shared(self.archive, self.test_archive) if self.external else ()
-        if self.model is not None:
+        if self.model is not None and not self.made:
             patients = {r.patient_id for r in self._asked}
             found += refuse_learned(self.model, self.test_archive, patients, self.archive)
         return found
@@ -306,40 +349,6 @@ class Scored:
     model: Model | None = None
 
 
-def count_reading(archive: Archive, split: str, what: str, protocol: str = "") -> int:
-    """Write down beside the archive that a split was tested on.
-
-    Args:
-        archive: the tested one.
-        split: of it; `all` = as a whole.
-        what: digest of how, or its name.
-        protocol: what was run.
-
-    Returns:
-        How often it has now been read, this time included.
-    """
-    before = readings(archive, split)
-    with (archive.path / READS).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"split": split, "config": what, "protocol": protocol}) + "\n")
-    return before + 1
-
-
-def readings(archive: Archive, split: str) -> int:
-    """How often a split has been tested on so far; `all` = the archive as a whole."""
-    return len(_book(archive, split))
-
-
-def settings_tried(archive: Archive, split: str) -> int:
-    """With how many different settings or protocols a split has been tested on so far; repeats count once."""
-    return len({(line.get("config"), line.get("protocol", "")) for line in _book(archive, split)})
-
-
-def _book(archive: Archive, split: str) -> list[dict[str, str]]:
-    place = archive.path / READS
-    lines = place.read_text(encoding="utf-8").splitlines() if place.exists() else []
-    return [line for line in (json.loads(text) for text in lines if text.strip()) if line.get("split") == split]
-
-
 @functools.cache
 def code_digest() -> str:
     """SHA-256 over the package's own sources, so that a number can be followed back to the code that made it."""
@@ -357,6 +366,7 @@ def trial_of(
     model: Model | None = None,
     progress: Callable[[int, int], None] | None = None,
     protocol: str = "",
+    made: tuple[str, ...] = (),
 ) -> Trial:
     """A trial on an archive, tested on itself or on another one.
 
@@ -371,7 +381,7 @@ def trial_of(
     refuse_names("test_split", [config.test_split], ("test", "val"))
     if test is None and config.test_split == "val":
         archive = _tested_on_val(archive, np.random.default_rng(config.seed))
-    return Trial(archive, archive if test is None else test, config, model, progress, protocol)
+    return Trial(archive, archive if test is None else test, config, model, progress, protocol, made)
 
 
 def _tested_on_val(archive: Archive, rng: np.random.Generator) -> Archive:

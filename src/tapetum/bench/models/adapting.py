@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from tapetum.archive import Archive
-from tapetum.bench.tables.measures import class_records, grade_records
+from tapetum.bench.tables.measures import Context, class_records, grade_records
 from tapetum.bench.tables.results import Results
 from tapetum.bench.tables.rows import context, records_of, score, truth_note
-from tapetum.bench.trial import Trial
+from tapetum.bench.trial import Scored, Trial
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.core.types import Split
@@ -33,16 +33,28 @@ def measure_adapter(trial: Trial, protocol: str, adapter: str, shots: int) -> Re
     config = trial.config
     findings, notes = taught_findings(trial)
     settings = AdaptConfig(
-        adapter, config.encoders, findings, shots, config.sensitivity, config.calibrator, config.seed, config.threads
-    )
+        adapter, config.encoders, findings, shots, config.sensitivity, config.calibrator, config.seed, config.threads,
+        cross_fit=not trial.made,  # a tower that has learned their labels is too sure of training patients
+    )  # fmt: skip
     model = adapt(trial.archive, settings, model=trial.model, embeddings=trial.embeddings)
     selection = _selection(settings)
     within = context(trial, protocol, selection, model)
-    scored = score(trial, model, str(Spec.parse(adapter)), "supervised", findings)
-    records = records_of(within, scored)
-    if config.ordinal or config.exclusive:
+    return measured(trial, within, score(trial, model, str(Spec.parse(adapter)), "supervised", findings), notes)
+
+
+def measured(trial: Trial, within: Context, scored: Scored, notes: Sequence[str] = ()) -> Results:
+    """The Results of one classifier: findings, and where the labels are grades or classes, these.
+
+    Args:
+        trial: what was tested.
+        within: what the Records share.
+        scored: by the classifier.
+        notes: for the foot of the table.
+    """
+    records, findings = records_of(within, scored), scored.predictions.findings
+    if trial.config.ordinal or trial.config.exclusive:
         probs = _one_grade(scored.predictions.probs, scored.predictions.logits)
-        if config.ordinal:
+        if trial.config.ordinal:
             records += grade_records(within, scored.row, "supervised", findings, probs, scored.labels)
         else:
             records += class_records(within, scored.row, "supervised", probs, scored.labels)

@@ -16,7 +16,7 @@ from torch import nn
 
 from tapetum.archive import Archive
 from tapetum.archive.duplicates import copies
-from tapetum.bench.trial import count_reading
+from tapetum.bench.readings import count_reading
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Embeddings, ImageRecord, Interval, Split
 from tapetum.learn.exporting.run import Exported

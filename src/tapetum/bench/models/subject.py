@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tapetum.bench.models.adapting import taught_findings
+from tapetum.bench.models.tuned import SELECTION as OF_TUNED
 from tapetum.bench.tables.measures import Context
 from tapetum.bench.tables.rows import context
 from tapetum.bench.trial import Scored, Trial
@@ -18,7 +19,12 @@ from tapetum.core.types import Embeddings, ImageRecord
 from tapetum.learn import AdaptConfig, Model, adapt, zero_shot
 from tapetum.learn.pretrain import targets
 
-SELECTION = "hyper-parameters: inner patient folds of train; calibration and threshold, one for all: val"
+_SELECTION = "hyper-parameters: inner patient folds of train; calibration and threshold, one for all: val"
+
+
+def selection(trial: Trial) -> str:
+    """By what the model under test was chosen."""
+    return OF_TUNED if trial.made else _SELECTION
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,10 @@ def subject_of(trial: Trial, adapter: str) -> Subject:
     given = trial.model
     if given is not None and (given.adapter is not None or given.aligner is not None):
         row = given.adapter_spec if given.adapter is not None else str(given.config.get("task", "as it came"))
+        row = str(given.config["tuner"]) if trial.made else row
         supervision = "published space" if given.space else "report-supervised"
         supervision = "supervised" if given.adapter is not None else supervision
-        return Subject(given, row, supervision, trial.findings)
+        return Subject(given, row, supervision, given.findings if trial.made else trial.findings)
     findings, notes = taught_findings(trial)
     settings = AdaptConfig(
         spec, config.encoders, findings, 0, config.sensitivity, config.calibrator, config.seed, config.threads,
@@ -111,6 +118,6 @@ class Asked:
 def asked_of(trial: Trial, protocol: str, subject: Subject, records: Sequence[ImageRecord]) -> Asked:
     """Truth and context of some of the tested images; reading the test set is counted here."""
     labels, truth = targets(trial.test_archive, records, subject.findings)
-    whole = context(trial, protocol, SELECTION, subject.model)
+    whole = context(trial, protocol, selection(trial), subject.model)
     within = dataclasses.replace(whole, patients=tuple(r.patient_id for r in records))
     return Asked(subject, records, labels, truth, within)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tapetum.bench.models.subject import subject_of
+from tapetum.bench.models.tuned import tuned
 from tapetum.bench.tables.results import Results
 from tapetum.bench.tables.rows import context, records_of, score, truth_note
 from tapetum.bench.trial import Trial
@@ -35,6 +36,7 @@ def abstain(
     patients are resampled, doubts are compared with a blind one, and the test of another clinic is part of it.
     """
     trial.refuse_one_class_each("abstain")
+    trial = tuned(trial)
     subject, config = subject_of(trial, adapter), trial.config
     settings = GateConfig(gate, kept, alpha, findings=subject.findings, seed=config.seed, threads=config.threads)
     made = fit_gate(trial.archive, subject.model, settings, embeddings=trial.embeddings)

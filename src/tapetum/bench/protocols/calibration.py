@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tapetum.bench.groups import groups_of
+from tapetum.bench.models.tuned import tuned
 from tapetum.bench.tables.results import Results
 from tapetum.bench.tables.rows import context
 from tapetum.bench.trial import Trial
@@ -19,6 +20,7 @@ from tapetum.core.errors import DataError, UsageError
 __all__ = ["calibration"]
 
 SELECTION = "probe: learned on train, hyper-parameters on inner patient folds of it; calibrators: fitted on val"
+TUNED = "towers and head: learned on train, some patients of it held out of the steps; calibrators: fitted on val"
 COLUMNS = (
     "expected_calibration_error", "debiased_calibration_error", "brier_error", "log_loss_error",
     "expected_calibration_difference", "brier_difference", "calibration_slope", "calibration_intercept", "auroc_score",
@@ -41,7 +43,7 @@ def calibration(
     Args:
         trial: what is learned on and tested.
         calibrators: members of `score/calibration`; of one that has modes, the one that fits the labels is taken.
-        adapter: member of `learn/adapters` that needs no words.
+        adapter: member of `learn/adapters` that needs no words; with `mode=finetune` the tuned head instead.
         groups: measure by sex, age, device, eye, quality and size, too, as it is and after each calibrator.
 
     Raises:
@@ -53,10 +55,10 @@ def calibration(
     """
     if trial.config.ordinal:
         raise UsageError("ordinal=true with calibration", "exclusive=true takes grades as classes", "ordinal=false")
-    specs = calibrators_for(calibrators, trial.config.exclusive)
+    specs, trial = calibrators_for(calibrators, trial.config.exclusive), tuned(trial)
     probe = probe_of(trial, adapter)
     stated, notes = stated_by(probe, specs, trial.external)
-    within = context(trial, "calibration", SELECTION, None)
+    within = context(trial, "calibration", TUNED if trial.made else SELECTION, None)
     rows = measured(within, stated)
     columns = common_columns(probe, rows)
     if not columns:

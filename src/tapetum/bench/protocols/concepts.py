@@ -66,6 +66,7 @@ def concepts(
     images, are resampled.
     """
     trial.refuse_one_class_each("concepts")
+    trial.refuse_finetune("concepts")
     if controls < 1 or not needs_concepts(adapter) or needs_concepts(baseline):
         raise UsageError(
             f"controls={controls}, adapter={adapter!r}, baseline={baseline!r}",

@@ -12,6 +12,7 @@ import numpy as np
 from tapetum.bench.altered.changed import Change, as_it_is, embed_changed, embedder_of, rng_of
 from tapetum.bench.altered.suites import CORRUPTIONS, suite_of
 from tapetum.bench.models.subject import Asked, asked_of, some_of, subject_of
+from tapetum.bench.models.tuned import tuned
 from tapetum.bench.tables.results import Results
 from tapetum.bench.tables.rows import records_of, truth_note
 from tapetum.bench.trial import Scored, Trial
@@ -67,6 +68,7 @@ def corrupted(
     records = some_of(trial.test_records, images, np.random.default_rng([trial.config.seed, 6]))
     kind = modality or Counter(r.modality for r in records).most_common(1)[0][0]
     suite, names = suite_of(kind, corruptions)
+    trial = tuned(trial)
     subject = subject_of(trial, adapter)
     asked = asked_of(trial, "corrupted", subject, records)
     clean, spoilt = _asked(trial, asked, names, levels)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tapetum.bench.groups import groups_of
-from tapetum.bench.models.subject import SELECTION, subject_of
+from tapetum.bench.models.subject import selection, subject_of
+from tapetum.bench.models.tuned import tuned
 from tapetum.bench.tables.measures import Context
 from tapetum.bench.tables.results import Results
 from tapetum.bench.tables.rows import context, records_of, score, truth_note
@@ -61,7 +62,7 @@ def fairness(
     trial.refuse_one_class_each("fairness")
     if not 0 <= explained <= 1:
         raise UsageError(f"explained={explained}", "a share in 0..1", "explained=0.5")
-    resampling = Resampling(trial.config.draws, exchanges, half_width)
+    trial, resampling = tuned(trial), Resampling(trial.config.draws, exchanges, half_width)
     main, within, notes = _subject(trial, str(Spec.parse(adapter)))
     records: list[Record] = records_of(within, main)
     groups = groups_of(trial.test_records, ages=ages)
@@ -87,7 +88,7 @@ def _subject(trial: Trial, adapter: str) -> tuple[Scored, Context, list[str]]:
     """The model under test with its scores: the checkpoint that was given, or an adapter fitted now."""
     subject = subject_of(trial, adapter)
     model = subject.model
-    within = context(trial, "fairness", SELECTION, model)
+    within = context(trial, "fairness", selection(trial), model)
     main = score(trial, model, subject.row, subject.supervision, subject.findings)
     return main, within, [truth_note(main), *subject.notes]
 

@@ -46,6 +46,7 @@ def few_shot(
     multi-label draws, in which an image drawn for one finding counts for the others.
     """
     trial.refuse_one_class_each("few_shot")
+    trial.refuse_finetune("few_shot")
     findings, notes = taught_findings(trial)
     specs, left_out = choose_adapters(trial, adapters, baseline)
     left_out += trial.refuse_unequal_budgets(specs)

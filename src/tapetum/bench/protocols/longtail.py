@@ -9,11 +9,10 @@ from tapetum.bench.tables.results import Results
 from tapetum.bench.tables.rows import context
 from tapetum.bench.trial import Trial
 from tapetum.bench.trust.tail_methods import FINDINGS, PICTURES, STANDARD
-from tapetum.bench.trust.tail_rows import Rows, Tail, rows_of
+from tapetum.bench.trust.tail_rows import Rows, Tail, pictures_of, rows_of
 from tapetum.bench.trust.tailed import Measured, Runs, Starts, measure, run_methods, tail_records
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
-from tapetum.learn.classifying.pictures import MODES, Pictures
 from tapetum.learn.classifying.plan import Pace
 from tapetum.score.imbalance import GROUPS, frequency_groups
 
@@ -36,7 +35,6 @@ def longtail(
     methods: tuple[str, ...] = (),
     seeds: int = 3,
     together: bool = False,
-    mode: str = "frozen",
     starts: tuple[str, ...] = (),
     start_epochs: int = 10,
     imbalance: float = 0.0,
@@ -48,24 +46,24 @@ def longtail(
     weight_decay: float = 0.1,
     offset_rate: float = 30.0,
 ) -> Results:
-    """Methods × seeds on frozen features of exclusive classes: macro, worst class, head, medium and tail.
+    """Methods × seeds on exclusive classes: macro, worst class, head, medium and tail.
 
-    All methods learn from the same rows at the same pace, and each has one setting: nothing is chosen. The test images
-    stay as they are. Intervals draw patients and runs together; differences are to the first method, paired, with
-    Holm's p over all methods. `worst_recall_score` is the recall of the class that a method recognises least.
+    With `mode=finetune` the tower learns with each of them, on pictures that are changed anew in each epoch; what
+    blends pixels needs it. All methods learn from the same rows at the same pace, and each has one setting: nothing is
+    chosen. The test images stay as they are. Intervals draw patients and runs together; differences are to the first
+    method, paired, with Holm's p over all methods. `worst_recall_score` is the recall of the class that a method
+    recognises least.
 
     Args:
         trial: what is learned on (train) and tested; every image has exactly one class.
         methods: specs of `learn/methods`, by default those of `bench/trust/tail_methods.py`; compared with the first.
         seeds: runs of each method, from the seed of the run on.
         together: findings that occur together in place of classes: AUROCs of all, head, medium and tail findings.
-        mode: `frozen` features, or `finetune`: the tower learns too, on pictures that are changed anew in each epoch;
-            what blends pixels needs it.
         starts: members of `learn/self_supervision`: each method is also run on a tower that was first refined so,
-            without labels, on the same training images; with `mode='finetune'`.
+            without labels, on the same training images; with `mode=finetune`.
         start_epochs: passes over the training images then.
         imbalance: thin the training images to an exponential tail, the commonest class to the rarest; 0 = as they are.
-        largest: images of the commonest class then; 0 = all.
+        largest: images of the commonest class then; 0 = as many as all classes have enough for.
         cut: how many of the commonest classes are head, and how many head or medium; () = thirds of the logarithm of
             the training counts.
         epochs: passes over the training rows; a method in two stages has them twice.
@@ -75,20 +73,21 @@ def longtail(
         offset_rate: multiplies the learning rate of offsets, which alone can say how common a class is.
 
     Raises:
-        UsageError: no seed, an unknown method or mode, or a cut that cannot be. DataError: images with several
-            classes, or too few of a class for the imbalance.
+        UsageError: no seed, an unknown method, or a cut that cannot be. DataError: images with several classes, or too
+            few of a class for the imbalance.
 
     Source: own protocol, after MONICA (arXiv 2410.02010). Differs: macro is the mean over classes and not over groups,
     nothing is selected on val, patients are resampled, an absent class is undefined and not 0.
     """
-    specs = _once(methods or (FINDINGS if together else PICTURES if mode == "finetune" else STANDARD))
-    _refuse(seeds, start_epochs, mode)
+    tuning = trial.config.mode == "finetune"
+    specs = _once(methods or (FINDINGS if together else PICTURES if tuning else STANDARD))
+    _refuse(seeds, start_epochs, tuning and together)
     train, test, notes = rows_of(trial, together=together)
     frequency_groups(train.counts, cut)  # a wrong cut is refused before anything is learned
     pace = Pace(epochs, batch, learning_rate, weight_decay, offset_rate)
     numbers = tuple(trial.config.seed + i for i in range(seeds))
-    begun, moving = Starts(_once(starts), start_epochs), _pictures(trial, mode, together)
-    runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest), moving, begun)
+    begun = Starts(_once(starts), start_epochs)
+    runs = run_methods(train, test, specs, numbers, pace, Tail(imbalance, largest), pictures_of(trial), begun)
     return _results(trial, runs, test, cut, pace, [*notes, *begun.told])
 
 
@@ -100,10 +99,11 @@ def _results(trial: Trial, runs: Runs, test: Rows, cut: Sequence[int], pace: Pac
     return Results(tuple(records), (), told, None, trial, runs.alarms, columns=columns, by_finding=by)
 
 
-def _refuse(seeds: int, start_epochs: int, mode: str) -> None:
-    if min(seeds, start_epochs) < 1 or mode not in MODES:
-        asked = f"seeds={seeds}, start_epochs={start_epochs}, mode={mode!r}"
-        raise UsageError(asked, f"one seed and epoch or more, {' or '.join(MODES)}")
+def _refuse(seeds: int, start_epochs: int, findings_of_pictures: bool) -> None:
+    if min(seeds, start_epochs) < 1:
+        raise UsageError(f"seeds={seeds}, start_epochs={start_epochs}", "one seed and epoch or more")
+    if findings_of_pictures:
+        raise UsageError("mode=finetune with together=True", "classes, or frozen features", "mode=frozen")
 
 
 def _once(specs: Sequence[str]) -> tuple[str, ...]:
@@ -123,12 +123,3 @@ def _notes(found: Measured, test: Rows, pace: Pace) -> list[str]:
         f"weight decay {pace.weight_decay:g}, offsets {pace.offset_rate:g} times as fast; "
         f"{SELECTION}; seeds {', '.join(map(str, runs.seeds))}",
     ]
-
-
-def _pictures(trial: Trial, mode: str, together: bool) -> tuple[Pictures, Pictures] | None:
-    if mode == "frozen":
-        return None
-    if together:
-        raise UsageError("mode='finetune' with together=True", "classes, or frozen features", "mode='frozen'")
-    seed, encoders = trial.config.seed, trial.config.encoders
-    return Pictures(trial.archive, encoders, seed=seed), Pictures(trial.test_archive, encoders, seed=seed)

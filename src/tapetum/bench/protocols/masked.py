@@ -14,6 +14,7 @@ from jaxtyping import Float
 from tapetum.bench.altered.changed import Change, as_it_is, embed_changed, embedder_of
 from tapetum.bench.altered.masking import BORDER, CENTRE, FIELD, FILE, STEPS, Masker, MaskFiles
 from tapetum.bench.models.subject import Asked, asked_of, some_of, subject_of
+from tapetum.bench.models.tuned import tuned
 from tapetum.bench.tables.measures import MACRO, Context
 from tapetum.bench.tables.results import Results
 from tapetum.bench.tables.rows import records_of, truth_note
@@ -83,6 +84,7 @@ def masked(
     masker = Masker(region, fill, trial.config.seed, files)
     levels = _checked(steps or STEPS[region], region, explained, images, relearn)
     records = some_of(_able(trial.test_records, files), images, np.random.default_rng([trial.config.seed, 7]))
+    trial = tuned(trial)
     subject = subject_of(trial, adapter)
     asked = asked_of(trial, "masked", subject, records)
     main, rows = _asked(trial, asked, masker, levels, adapter, relearn)

@@ -32,6 +32,7 @@ from tapetum.score.noise_rate import ESTIMATORS
 
 __all__ = ["noise"]
 
+TUNED = "when to stop: patients held out of the steps; what is doubted: out-of-fold scores of train and val patients"
 SELECTION = "hyper-parameters: inner patient folds; what is doubted: out-of-fold scores of train and val patients"
 
 
@@ -48,7 +49,8 @@ def noise(
 ) -> Results:
     """Labels in doubt among train and val patients, and, where flips are planted, how well they are found.
 
-    A probe on frozen features judges every label without having seen its patient. Without planting (`plant=()`) the
+    A probe on frozen features judges every label without having seen its patient; with `mode=finetune` a tower tuned on
+    the other patients, one for each fold and each version of the labels. Without planting (`plant=()`) the
     test set is not read.
 
     Args:
@@ -68,6 +70,7 @@ def noise(
     patients are resampled, the tested labels stay as they are, and labels are judged class by class.
     """
     methods, probe = tuple(str(Spec.parse(m)) for m in methods), str(Spec.parse(probe))
+    judge = probe if trial.config.mode == "frozen" else str(Spec.parse(trial.config.tuner))
     _refuse(methods, rates, by)
     findings, notes = taught_findings(trial)
     learned = learned_on(trial, findings)
@@ -76,11 +79,11 @@ def noise(
     given, shuffled = versions[0], [v for v in versions if v.name == SHUFFLED]
     planted = [v for v in versions[1:] if v.name != SHUFFLED]
     doubts = {v.name: v.doubts(methods[0], by) for v in (given, *planted)}
-    digests = {**trial.digests(None), "model": probe_digest(learned, probe)}
+    digests = {**trial.digests(None), "model": probe_digest(learned, judge)}
     records: list[Record] = []
     if planted:
         asked = _asked(trial, digests)
-        records += cost_records(asked, trial, learned, probe, [given, *planted], list(doubts.values()))
+        records += cost_records(asked, trial, learned, judge, [given, *planted], list(doubts.values()))
     inside = _inside(trial, learned, digests)
     for version in versions:
         records += rate_records(inside, version)
@@ -88,7 +91,7 @@ def noise(
         row = f"{methods[0]}, as many as {by} say, on {version.name}"
         records += detection_records(inside, version, methods)
         records += doubt_records(inside, version, row, doubts[version.name])
-    records += [control_record(inside, version, probe) for version in shuffled]
+    records += [control_record(inside, version, judge) for version in shuffled]
     notes += [*left_out, *_suspicious(learned, given, methods[0], by, listed)]
     return Results(tuple(records), (), tuple(notes), None, trial)
 
@@ -105,16 +108,21 @@ def _refuse(methods: tuple[str, ...], rates: tuple[float, ...], by: str) -> None
 def _asked(trial: Trial, digests: dict[str, str]) -> Context:
     """Of the tested images; reading them is counted here."""
     return Context(
-        "noise", tuple(r.patient_id for r in trial.test_records), trial.config.seed, trial.config.draws, SELECTION,
-        trial.test_reads, digests, trial.test_archive.name, trial.test_archive.phantom or trial.archive.phantom,
+        "noise", tuple(r.patient_id for r in trial.test_records), trial.config.seed, trial.config.draws,
+        _selection(trial), trial.test_reads, digests, trial.test_archive.name,
+        trial.test_archive.phantom or trial.archive.phantom,
     )  # fmt: skip
+
+
+def _selection(trial: Trial) -> str:
+    return SELECTION if trial.config.mode == "frozen" else TUNED
 
 
 def _inside(trial: Trial, learned: Learned, digests: dict[str, str]) -> Context:
     """Of the images learned on; the test set is not read."""
     return Context(
-        "noise", learned.rows.patient_ids, trial.config.seed, trial.config.draws, SELECTION, trial.earlier_reads,
-        {**digests, "split": "train+val"}, trial.archive.name, trial.archive.phantom,
+        "noise", learned.rows.patient_ids, trial.config.seed, trial.config.draws, _selection(trial),
+        trial.earlier_reads, {**digests, "split": "train+val"}, trial.archive.name, trial.archive.phantom,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tapetum.bench.models.tuned import tuned
 from tapetum.bench.tables.results import Results
 from tapetum.bench.trial import Trial
 from tapetum.bench.trust.outlying import (
@@ -12,11 +13,12 @@ from tapetum.bench.trust.outlying import (
     by_labels,
     chosen_scores,
     known_of,
+    learnable,
     score_records,
     values_of,
 )
 from tapetum.bench.trust.outlying_choice import chosen_settings, limit_rule, odin_values
-from tapetum.bench.trust.outlying_parts import Parts, parts_of
+from tapetum.bench.trust.outlying_parts import Parts, learned_from, parts_of
 from tapetum.bench.trust.outlying_words import Words, words_of
 from tapetum.core.errors import UsageError
 
@@ -62,8 +64,9 @@ def ood(
         trial: the archive learned on; with another archive (`--test`), all of that one is OOD.
         scores: members of `score/ood` with options; one of features, one of classes and one of logits if empty.
         head: the linear adapter that the labels are learned with, for scores that need a head. It is read as findings
-            that occur together (sigmoid), with `exclusive=true` as classes (softmax). `words`: no labels; the words of
-            the findings in the space of the given model, read as classes (`msp` with a temperature is then MCM).
+            that occur together (sigmoid), with `exclusive=true` as classes (softmax); with `mode=finetune` it is the
+            tuned one. `words`: no labels; the words of the findings in the space of the given model, read as classes
+            (`msp` with a temperature is then MCM).
         unseen: instead of another archive, a label: its images are OOD, and none of them is fitted or chosen on.
         kept: share of the validation images that the threshold keeps.
         choose: OOD images that serve for choosing settings and are never tested: the path of another archive, or a
@@ -83,19 +86,26 @@ def ood(
             needs labels where there are none, or scores with unequal numbers of settings. DataError: too few images.
         LeakageError: an image or a patient stands in two of the archives.
 
-    Source: own protocol; measures as in OpenOOD v1.5, arXiv 2306.09301. Differs: patients, not images, are resampled;
-    a threshold that is used; both conventions of FPR95 and both policies for shifted images.
+    Source: own protocol; measures as in OpenOOD v1.5, arXiv 2306.09301. Differs: patients are resampled; a threshold
+    that is used; both conventions of FPR95 and both policies for shifted images.
     """
     words = _words(trial, head, (unseen, choose), prompt_set, places)
-    parts = parts_of(trial, unseen, choose=choose, shifted=shifted, severity=severity)
+    trial, parts = _parts(trial, unseen, choose, shifted=shifted, severity=severity)
     limit_of = limit_rule(limit, kept, parts)
     known = words.known(parts) if words else known_of(trial, parts, head, unseen)
     specs, left_out = chosen_scores(scores, BY_WORDS if words else DEFAULT, known.images)
     found, chosen = _asked(trial, parts, known, specs, words if places else None, odin)
-    supervision = words.supervision if words else by_labels
-    records, lines = score_records(trial, parts, known.note, found, limit_of, supervision)
+    records, lines = score_records(trial, parts, known.note, found, limit_of, words.supervision if words else by_labels)
     notes = (*_told(parts), known.note, *left_out, *chosen, *lines, *parts.notes)
     return Results(tuple(records), (), notes, None, trial)
+
+
+def _parts(trial: Trial, unseen: str, choose: str, *, shifted: str, severity: float) -> tuple[Trial, Parts]:
+    """The images, with `mode=finetune` as a tower sees them that learned from the known training images alone."""
+    if trial.config.mode != "frozen":
+        train, val = learned_from(trial, unseen, choose)
+        trial = tuned(trial, learnable(trial, train, unseen)[0], train=train, val=val)
+    return trial, parts_of(trial, unseen, choose=choose, shifted=shifted, severity=severity)
 
 
 def _words(trial: Trial, head: str, unseen: Sequence[str], prompt_set: str, places: bool) -> Words | None:
@@ -103,6 +113,7 @@ def _words(trial: Trial, head: str, unseen: Sequence[str], prompt_set: str, plac
     if trial.config.ordinal:
         raise UsageError("ordinal=true with ood", "linear_probe or knn", "ordinal=false")
     if head == "words":
+        trial.refuse_finetune("head='words'")
         return words_of(trial, unseen, prompt_set)
     if prompt_set or places:
         raise UsageError("prompt_set or places without words", "head='words' and a model that knows words")

@@ -39,6 +39,7 @@ def retrieval(
     Differs: equal texts of several patients are all right answers; exact chance beside every value.
     """
     trial.refuse_one_class_each("retrieval")
+    trial.refuse_finetune("retrieval")
     if relevant not in ("other patients", "own"):
         raise UsageError(f"relevant={relevant!r}", "'other patients' | 'own'", "retrieval(relevant='own')")
     model = trial.model or pretrain(trial.archive, trial.config, embeddings=trial.embeddings)

@@ -23,7 +23,7 @@ from tapetum.bench.trust.robustness import (
     trusted_records,
 )
 from tapetum.bench.trust.tail_methods import method_of
-from tapetum.bench.trust.tail_rows import rows_of
+from tapetum.bench.trust.tail_rows import pictures_of, rows_of
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Spec
 from tapetum.core.types import Record
@@ -60,13 +60,14 @@ def robust(
     weight_decay: float = 0.1,
     offset_rate: float = 30.0,
 ) -> Results:
-    """Methods × wrong labels × seeds on frozen features of exclusive classes, tested on labels as they are.
+    """Methods × wrong labels × seeds on exclusive classes, tested on labels as they are.
 
-    Flips are planted among the training labels only, anew for each seed and the same for all methods. A method is told
-    neither the kind nor the rate: what it needs of them it estimates from the labels that it is taught. Validation
-    patients take no part. Differences are to the first method on the same wrong labels, paired, with Holm's p over the
-    methods. Where a method chooses among the labels, `trusted_precision_score` says how many of its choice are right,
-    and `trusted_recall_score` how many of the right ones it chose, per class too: rare classes are what is lost first.
+    With `mode=finetune` a tower learns with each method, and with each fold that judges labels. Flips are planted among
+    the training labels only, anew for each seed and the same for all methods. A method is told neither kind nor rate:
+    what it needs of them it estimates from the labels it is taught. Validation patients take no part. Differences are
+    to the first method on the same wrong labels, paired, with Holm's p. Where a method chooses among the labels,
+    `trusted_precision_score` says how many of its choice are right, and `trusted_recall_score` how many of the right
+    ones it chose, per class too: rare classes are what is lost first.
 
     Args:
         trial: what is learned on (train) and tested; every image has exactly one class, with `ordinal` a grade.
@@ -74,7 +75,7 @@ def robust(
         plant: members of `score/planting`, each at each rate, beside the labels as given; () = those only.
         rates: shares of flipped labels.
         seeds: runs of each method, from the seed of the run on.
-        components: largest principal components of the features that are learned from; 0 = all columns.
+        components: largest principal components of frozen features that are learned from; 0 = all columns.
         epochs: passes over the training rows; a method in several stages has them for each.
         batch: rows per step.
         learning_rate: peak.
@@ -91,7 +92,7 @@ def robust(
     train, test, notes = rows_of(trial)
     if trial.config.ordinal:
         train, test = in_order(train), in_order(test)
-    features = Features.of(train, test, components, np.random.default_rng(trial.config.seed))
+    features = Features.of(train, test, components, np.random.default_rng(trial.config.seed), pictures_of(trial))
     pace = Pace(epochs, batch, learning_rate, weight_decay, offset_rate)
     numbers = tuple(trial.config.seed + i for i in range(seeds))
     versions = [run_version(features, v, specs, numbers, pace) for v in (AS_GIVEN, *at_rates(plant, rates))]
@@ -103,7 +104,7 @@ def robust(
         records += tested_records(within, features, version, trial.config.ordinal)
         records += trusted_records(inside, features, version) if version.name != AS_GIVEN else []
         records += rate_records(inside, version, whole)
-    notes += _notes(specs, pace, features, numbers)
+    notes += _notes(specs, pace, features, numbers, trial.config.mode)
     lost = tuple(lost_classes(records))
     return Results(tuple(records), (), tuple(notes), None, trial, columns=COLUMNS, warnings=lost)
 
@@ -118,12 +119,12 @@ def _checked(methods: Sequence[str], rates: Sequence[float], seeds: int) -> tupl
     return specs
 
 
-def _notes(specs: Sequence[str], pace: Pace, features: Features, seeds: Sequence[int]) -> list[str]:
+def _notes(specs: Sequence[str], pace: Pace, features: Features, seeds: Sequence[int], mode: str) -> list[str]:
     return [
         f"differences are to {specs[0]} on the same labels, paired; p after Holm over {len(specs) - 1} methods",
         f"every method: {pace.epochs} epochs a stage, batch {pace.batch}, learning rate {pace.learning_rate:g}, "
         f"weight decay {pace.weight_decay:g}, offsets {pace.offset_rate:g} times as fast, "
-        f"{features.taught.shape[1]} columns; {SELECTION}; seeds {', '.join(map(str, seeds))}",
+        f"{features.taught.shape[1]} columns, {mode}; {SELECTION}; seeds {', '.join(map(str, seeds))}",
     ]
 
 

@@ -37,7 +37,6 @@ def shift(
     learn_on: tuple[str, ...] = (),
     tested: str = "test",
     rules: tuple[str, ...] = tuple(RULES),
-    mode: str = "frozen",
     augment: str = AUGMENT,
     rates: tuple[float, ...] = (3e-4, 3e-3),
     strengths: tuple[float, ...] = (0.1, 1.0, 10.0),
@@ -60,8 +59,8 @@ def shift(
         learn_on: domains to learn from; all but the tested one if empty, a single one for single-source.
         tested: `test` patients of the held-out domain, or `all` but its validation patients.
         rules: by which a setting is chosen, of `training_domain`, `leave_one_domain_out` and `oracle`.
-        mode: `frozen` features, or `finetune`: the tower learns too, on pictures that are changed anew in each epoch.
-        augment: specs of `learn/augment` joined by `+` that change these pictures, the same for all methods.
+        augment: specs of `learn/augment` joined by `+` that change the pictures which a tower learns from with
+            `mode=finetune`, anew in each epoch, the same for all methods.
         rates: learning rates tried.
         strengths: tried of a method's own option.
         decays: weight decays tried instead, of methods without one.
@@ -71,26 +70,26 @@ def shift(
         offset_rate: multiplies the learning rate of offsets, which alone can say how common a finding is.
 
     Raises:
-        UsageError: not one of further archives and `by`; an unknown name or mode; a method of the other mode.
+        UsageError: not one of further archives and `by`; an unknown name; a method of the other mode.
         LeakageError: an image in two archives. DataError: too few domains, images, or validation labels.
 
     Source: own protocol, after DomainBed (arXiv 2007.01434) and GDRBench (arXiv 2307.04378). Differs: one grid for all,
     AUROC, patients resampled, worst domain and calibration beside the mean, tested patients never chosen on.
     """
-    grid = Grid(tuple(rates), tuple(strengths), tuple(decays), epochs, batch, offset_rate, mode)
+    grid = Grid(tuple(rates), tuple(strengths), tuple(decays), epochs, batch, offset_rate, trial.config.mode)
     methods = _asked(trial, rules, methods, grid)
     findings, notes = taught_findings(trial)
     pooled = pooled_of(trial, domains, by, findings)
     cuts = _cuts(trial, pooled, held_out, learn_on, tested)
     pooled, left_out = learnable(pooled, cuts)
-    how = Learner(components, trial.config.exclusive, trial.config.seed, _pictures(trial, pooled, mode, augment))
+    how = Learner(components, trial.config.exclusive, trial.config.seed, _pictures(trial, pooled, augment))
     chosen, found = zip(*(chosen_for(pooled, where, methods, grid, rules, how) for where in cuts), strict=True)
     notes += [*pooled.notes, *left_out, *itertools.chain(*found), told(methods, grid), *_notes(pooled, cuts, chosen)]
     return Results(tuple(_records(trial, pooled, cuts, chosen)), (), tuple(notes), None, trial, columns=COLUMNS)
 
 
-def _pictures(trial: Trial, pooled: Pooled, mode: str, augment: str) -> Pictures | None:
-    if mode == "frozen":
+def _pictures(trial: Trial, pooled: Pooled, augment: str) -> Pictures | None:
+    if trial.config.mode == "frozen":
         return None
     archives = tuple({a.digest: a for a in pooled.archives}.values())
     return Pictures(archives, trial.config.encoders, augment, trial.config.seed)

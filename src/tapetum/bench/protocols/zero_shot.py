@@ -47,6 +47,7 @@ def zero_shot(
     Differs: operating points from validation patients; intervals over patients; reports shuffled as a control.
     """
     trial.refuse_one_class_each("zero_shot")
+    trial.refuse_finetune("zero_shot")
     model = trial.model or pretrain(trial.archive, trial.config, embeddings=trial.embeddings)
     if model.aligner is None or model.adapter is not None:
         raise UsageError("the model is an adapter and knows no words", "a model from `tapetum pretrain`")

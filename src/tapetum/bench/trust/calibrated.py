@@ -88,7 +88,7 @@ def calibrators_for(asked: Sequence[str], exclusive: bool) -> tuple[str, ...]:
 
 
 def probe_of(trial: Trial, adapter: str) -> Probe:
-    """Fit the adapter on frozen features of the train patients; score val and test.
+    """Fit the adapter on frozen features of the train patients, or take the head that was tuned; score val and test.
 
     Raises:
         UsageError: an adapter that needs words. DataError: no labels, or no val image with one.
@@ -97,6 +97,7 @@ def probe_of(trial: Trial, adapter: str) -> Probe:
     if built.NEEDS:
         raise UsageError(f"adapter={adapter!r} starts from words", "one that needs none, for example logistic")
     findings, notes = taught_findings(trial)
+    own = trial.model if trial.made else None
     if not findings:
         raise DataError(f"{trial.archive.name} has no labels", "labels", "tapetum ingest … --labels COLUMN")
     exclusive, archive = trial.config.exclusive, trial.archive
@@ -108,17 +109,21 @@ def probe_of(trial: Trial, adapter: str) -> Probe:
 
     learned, truth = labels_of(train), _one_each(trial.labels(findings)[0]) if exclusive else trial.labels(findings)[0]
     rows = trial.embeddings.rows([r.image_id for r in train])
-    built.fit(rows.features, learned, np.asarray(rows.patient_ids), rows.blocks)
+    if own is not None and own.adapter is not None:
+        built, spec = own.adapter, str(own.config["tuner"])
+    else:
+        built.fit(rows.features, learned, np.asarray(rows.patient_ids), rows.blocks)
+        spec = str(Spec.parse(adapter))
     val_labels = labels_of(val)
     told = np.asarray(~np.isnan(val_labels).all(axis=1))
     if not told.any():
         raise DataError("no validation image has a label", "labels of val patients to fit calibrators on")
     of_val = trial.embeddings.rows([r.image_id for r in val]).features[told]
-    whole = hashlib.sha256(f"{Spec.parse(adapter)}\0{rows.encoder}\0".encode() + "\0".join(rows.image_ids).encode())
+    whole = hashlib.sha256(f"{spec}\0{rows.encoder}\0".encode() + "\0".join(rows.image_ids).encode())
     patients = {val[i].patient_id for i in np.flatnonzero(told)}
     notes = [*notes, *without, f"calibrators fitted on {int(told.sum())} validation images of {len(patients)} patients"]
     return Probe(
-        str(Spec.parse(adapter)), tuple(findings), "softmax" if exclusive else "sigmoid", _finite(built(of_val)),
+        spec, tuple(findings), "softmax" if exclusive else "sigmoid", _finite(built(of_val)),
         val_labels[told], _finite(built(trial.test_embeddings.features)), truth.astype(np.float64), whole.hexdigest(),
         tuple(notes),
     )  # fmt: skip

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -13,13 +14,14 @@ from jaxtyping import Float, Float64
 from tapetum.bench.models.adapting import taught_findings
 from tapetum.bench.tables.measures import MACRO, Context
 from tapetum.bench.tables.rows import context
-from tapetum.bench.trial import Trial, trial_of
+from tapetum.bench.trial import Trial
 from tapetum.bench.trust.label_noise import AS_GIVEN
 from tapetum.bench.trust.robustness import learned
 from tapetum.bench.trust.tail_methods import method_of
-from tapetum.bench.trust.tail_rows import Rows, Tail, rows_of
+from tapetum.bench.trust.tail_rows import Rows, Tail, pictures_of, rows_of
 from tapetum.bench.trust.tailed import SUPERVISED, Measured, Runs, measure
 from tapetum.core.types import Interval, Record
+from tapetum.learn.classifying.pictures import Pictures
 from tapetum.learn.classifying.plan import Pace
 from tapetum.learn.fitting.components import Components
 from tapetum.score.stats.bounds import drawn_difference, drawn_interval
@@ -30,11 +32,23 @@ BALANCED, APART, P_VALUE = "balanced_accuracy_score", "balanced_accuracy_differe
 
 @dataclass(frozen=True)
 class Tested:
-    """Where it is tested: a name for people, rows with one class each, and what the Records of them share."""
+    """Where it is tested: a name for people, rows with one class each, and what the Records of them share.
+
+    Attributes:
+        pictures: where a tower learns, those of the archive.
+    """
 
     name: str
     rows: Rows
     within: Context
+    pictures: Pictures | None = None
+
+    def asked(self, view: Components | None) -> Any:
+        """What a classifier is given: features, or pictures."""
+        if view is not None:
+            return view(self.rows.embeddings.features)
+        assert self.pictures is not None
+        return self.pictures.asked(self.rows.embeddings.image_ids)
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,7 @@ def run_teaching(
     seeds: Sequence[int],
     pace: Pace,
     components: int,
+    pictures: Pictures | None = None,
 ) -> list[Cell]:
     """Every method from every seed on the same thinned rows and wrong labels, tested everywhere.
 
@@ -84,6 +99,7 @@ def run_teaching(
         seeds: of thinning, flips, folds and training.
         pace: of all methods.
         components: principal components of the features of the rows taught, 0 = all columns.
+        pictures: of the rows, from which a tower learns, too; None = frozen features.
 
     Raises:
         UsageError: a method that cannot learn classes. DataError: a class too small for the imbalance.
@@ -94,9 +110,14 @@ def run_teaching(
     for seed in seeds:
         rows = teaching.tail.thin(train, np.random.default_rng([seed, 1]))
         counts, of = rows.counts, rows.embeddings
-        view = Components.fit(of.features, components, np.random.default_rng([seed, 5]), of.blocks)
-        made = learned(rows, view(of.features), teaching.maker, built, seed, pace)
-        asked = [view(place.rows.embeddings.features) for place in tested]
+        view = (
+            Components.fit(of.features, components, np.random.default_rng([seed, 5]), of.blocks)
+            if pictures is None
+            else None
+        )
+        features = of.features if view is None else view(of.features)
+        made = learned(rows, features, teaching.maker, built, seed, pace, pictures)
+        asked = [place.asked(view) for place in tested]
         for m, fitted in enumerate(made.fitted):
             for place, query in enumerate(asked):
                 logits[place][m].append(fitted(query))
@@ -115,12 +136,15 @@ def run_cells(
     seeds: Sequence[int],
     pace: Pace,
     components: int,
+    pictures: Pictures | None = None,
 ) -> list[Cell]:
     """Every way of teaching, see `run_teaching`; a class too small for one of them is refused before any is run."""
     for teaching in planned:
         teaching.tail.wanted(train)
     return [
-        cell for teaching in planned for cell in run_teaching(train, tested, teaching, methods, seeds, pace, components)
+        cell
+        for teaching in planned
+        for cell in run_teaching(train, tested, teaching, methods, seeds, pace, components, pictures)
     ]
 
 
@@ -224,9 +248,7 @@ def places(trial: Trial, protocol: str, selection: str) -> tuple[Rows, list[Test
     there = dataclasses.replace(trial, config=dataclasses.replace(trial.config, findings=classes))
     here = there
     if trial.external:
-        here = trial_of(
-            trial.archive, there.config, model=trial.model, progress=trial.progress, protocol=trial.protocol
-        )
+        here = there.beside(None, trial.protocol)
     train, own, found = rows_of(here)
     asked = [("own patients", here, own)]
     if trial.external:
@@ -237,7 +259,13 @@ def places(trial: Trial, protocol: str, selection: str) -> tuple[Rows, list[Test
     def within(of: Trial, rows: Rows) -> Context:
         return dataclasses.replace(context(of, protocol, selection, None), patients=rows.embeddings.patient_ids)
 
-    return train, [Tested(name, rows, within(of, rows)) for name, of, rows in asked], [*notes, *found]
+    places = [Tested(name, rows, within(of, rows), _pictures(of)) for name, of, rows in asked]
+    return train, places, [*notes, *found]
+
+
+def _pictures(trial: Trial) -> Pictures | None:
+    both = pictures_of(trial)
+    return both[1] if both else None
 
 
 def teachings(imbalances: Sequence[float], largest: int, makers: Sequence[str]) -> list[Teaching]:

@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float, Float32, Int
 from tapetum.archive import Archive, open_archive
 from tapetum.archive.duplicates import copies
 from tapetum.bench.groups import groups_of
+from tapetum.bench.readings import count_reading
 from tapetum.bench.refusals import refuse_copies, refuse_crossing_patients, refuse_shared
-from tapetum.bench.trial import Trial, count_reading, trial_of
+from tapetum.bench.trial import Trial, trial_of
 from tapetum.core.config import digest
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import nearest

@@ -1,4 +1,4 @@
-"""Label noise on frozen features: labels as given or with planted flips, and what a probe that never saw them says."""
+"""Label noise: labels as given or with planted flips, and what a probe that never saw them says."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
+from tapetum.bench.models.relearned import refuse_model, relearned
 from tapetum.bench.tables.measures import MACRO
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import DataError, UsageError
@@ -17,6 +18,7 @@ from tapetum.core.registry import Family, Spec
 from tapetum.core.types import Embeddings, Split
 from tapetum.learn.adapt import held_out_logits
 from tapetum.learn.adapters import Adapter
+from tapetum.learn.fitting.ridge import patient_folds
 from tapetum.score.calibration.platt import Platt
 from tapetum.score.given import as_classes
 from tapetum.score.noise_rate import ESTIMATORS
@@ -183,6 +185,7 @@ def versions_of(
     Raises:
         UsageError: folds below 2, or a probe that starts from words. DataError: a finding of one class only.
     """
+    refuse_model(trial)
     adapter: Adapter = Family("tapetum.learn.adapters").build(probe)
     if folds < 2 or "anchors" in adapter.NEEDS:
         raise UsageError(f"folds={folds}, probe={probe}", "at least 2 folds, an adapter that needs no words")
@@ -197,8 +200,13 @@ def versions_of(
         raise DataError("a finding has one class only among the images learned on", "both", "findings=… without it")
     notes = [f"{name}: left out, a finding has one class only" for name in wanted if name not in kept]
     side_by_side = np.concatenate([p.labels for p in kept.values()], axis=1)
-    logits = held_out_logits(probe, learned.rows, side_by_side, np.random.default_rng([seed, 3]), folds=folds)
-    parts = np.split(logits, len(kept), axis=1)
+    rng = np.random.default_rng([seed, 3])
+    if trial.config.mode == "frozen":
+        logits = held_out_logits(probe, learned.rows, side_by_side, rng, folds=folds)
+        parts = np.split(logits, len(kept), axis=1)
+    else:
+        fold = patient_folds(learned.rows.patient_ids, folds, rng)
+        parts = [_held_out(trial, learned.rows, p.labels, fold) for p in kept.values()]
     found = [
         Version(name, learned.findings, p, z, learned.exclusive)
         for (name, p), z in zip(kept.items(), parts, strict=True)
@@ -206,10 +214,25 @@ def versions_of(
     return found, notes
 
 
+def _held_out(
+    trial: Trial, rows: Embeddings, labels: Float64[np.ndarray, "n k"], fold: Int[np.ndarray, "n"]
+) -> Float64[np.ndarray, "n k"]:
+    """Logits of every image from a tower that never saw its patient, tuned on the other folds."""
+    logits = np.zeros(labels.shape)
+    for number in np.unique(fold):
+        seen, out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        some = rows.rows([rows.image_ids[i] for i in seen])
+        logits[out] = relearned(trial, some, labels[seen], trial.archive, [rows.image_ids[i] for i in out])
+    return logits
+
+
 def tested(
     trial: Trial, learned: Learned, probe: str, labels: Sequence[np.ndarray]
 ) -> list[Float64[np.ndarray, "m k"]]:
-    """Scores of the tested images by a probe that learned each of several versions of the labels."""
+    """Scores of the tested images by a probe, or a tuned tower, that learned each of several versions of the labels."""
+    if trial.config.mode != "frozen":
+        asked = [r.image_id for r in trial.test_records]
+        return [relearned(trial, learned.rows, truth, trial.test_archive, asked) for truth in labels]
     adapter: Adapter = Family("tapetum.learn.adapters").build(probe)
     rows = learned.rows
     adapter.fit(rows.features, np.concatenate(labels, axis=1), np.asarray(rows.patient_ids), rows.blocks)

@@ -16,7 +16,7 @@ from tapetum.bench.trial import Trial
 from tapetum.bench.trust.outlying_parts import Parts, Shown
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family, Spec
-from tapetum.core.types import Head, Record
+from tapetum.core.types import Head, ImageRecord, Record
 from tapetum.learn.adapters import Adapter
 from tapetum.learn.fitting.standardise import Standardiser
 from tapetum.score import auroc_interval, bootstrap_interval, operating_point
@@ -64,7 +64,7 @@ def known_of(trial: Trial, parts: Parts, head: str, unseen: str) -> Known:
         DataError: `exclusive`, and an image has no label or several.
     """
     raw = parts.features(parts.train)
-    names, labels = _learnable(trial, parts, unseen)
+    names, labels = learnable(trial, parts.train, unseen)
     blocks = parts.embeddings.blocks
     if not names:
         standardiser = Standardiser.fit(raw, 0.5, blocks)
@@ -74,8 +74,11 @@ def known_of(trial: Trial, parts: Parts, head: str, unseen: str) -> Known:
         raise UsageError(
             f"head={head!r} starts from words", "a linear adapter, for example logistic, linear_probe, lda"
         )
-    adapter: Adapter = family.build(head)
-    state = adapter.fit(raw, labels, np.array([r.patient_id for r in parts.train]), blocks).state()
+    if trial.made and trial.model is not None and trial.model.adapter is not None:
+        state, head = trial.model.adapter.state(), str(trial.model.config["tuner"])
+    else:
+        adapter: Adapter = family.build(head)
+        state = adapter.fit(raw, labels, np.array([r.patient_id for r in parts.train]), blocks).state()
     if not {"weight", "bias", "mean", "scale", "power"} <= set(state):
         raise UsageError(f"head={head!r} is not linear", "a linear adapter, for example logistic, linear_probe, lda")
     standardiser = Standardiser.restore(state)
@@ -86,9 +89,10 @@ def known_of(trial: Trial, parts: Parts, head: str, unseen: str) -> Known:
     return Known(InDistribution(standardiser(raw), truth, classifier, mode), standardiser, note)
 
 
-def _learnable(trial: Trial, parts: Parts, unseen: str) -> tuple[list[str], Float64[np.ndarray, "n k"]]:
+def learnable(trial: Trial, train: Sequence[ImageRecord], unseen: str) -> tuple[list[str], Float64[np.ndarray, "n k"]]:
+    """The labels with both classes among the training images, and these."""
     names = [f for f in trial.config.findings or trial.archive.label_names if f != unseen]
-    labels = trial.archive.labels(names, image_ids=[r.image_id for r in parts.train])
+    labels = trial.archive.labels(names, image_ids=[r.image_id for r in train])
     both = (labels == 1).any(axis=0) & (labels == 0).any(axis=0)
     return [f for f, ok in zip(names, both, strict=True) if ok], labels[:, both]
 

@@ -17,7 +17,7 @@ from tapetum.archive.duplicates import copies
 from tapetum.bench.altered.changed import Change, Image, embed_changed, read, rng_of, side_of
 from tapetum.bench.altered.suites import CORRUPTIONS, suite_of
 from tapetum.bench.refusals import refuse_shared
-from tapetum.bench.trial import Trial, trial_of
+from tapetum.bench.trial import Trial
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import nearest
 from tapetum.core.types import Embeddings, ImageRecord, Split
@@ -128,17 +128,8 @@ def parts_of(trial: Trial, unseen: str, *, choose: str = "", shifted: str = "", 
         UsageError: neither or both of another archive and `unseen` were asked for. DataError: a part is empty.
         LeakageError: an image or a patient stands in two of the archives.
     """
-    if trial.external == bool(unseen):
-        raise UsageError(
-            "another archive and an unseen finding" if unseen else "no OOD images",
-            "either another archive, or a finding of this one that is held out",
-            "--test OTHER_ARCHIVE, or ood(unseen='FINDING')",
-        )
-    here = trial
-    if not unseen:
-        here = trial_of(
-            trial.archive, trial.config, model=trial.model, progress=trial.progress, protocol=trial.protocol
-        )
+    _refuse_both(trial, unseen)
+    here = trial if unseen else trial.beside(None, trial.protocol)
     val, without = here.validation()
     held = choose if choose in trial.archive.label_names else ""
     if unseen:
@@ -163,10 +154,38 @@ def parts_of(trial: Trial, unseen: str, *, choose: str = "", shifted: str = "", 
     return parts
 
 
+def learned_from(trial: Trial, unseen: str, choose: str) -> tuple[list[ImageRecord], list[ImageRecord]]:
+    """The training and validation images of `parts_of`; no test set is read.
+
+    Args:
+        trial: what is learned on and tested.
+        unseen: see `parts_of`.
+        choose: see `parts_of`.
+
+    Raises:
+        UsageError: as `parts_of` does.
+    """
+    _refuse_both(trial, unseen)
+    here = trial if unseen else trial.beside(None)
+    parts = [list(here.archive.in_split(Split.TRAIN)), here.validation()[0]]
+    for finding in (unseen, choose if choose in trial.archive.label_names else ""):
+        parts = [_having(here.archive, finding, part, 0) if finding else part for part in parts]
+    return parts[0], parts[1]
+
+
+def _refuse_both(trial: Trial, unseen: str) -> None:
+    if trial.external == bool(unseen):
+        raise UsageError(
+            "another archive and an unseen finding" if unseen else "no OOD images",
+            "either another archive, or a finding of this one that is held out",
+            "--test OTHER_ARCHIVE, or ood(unseen='FINDING')",
+        )
+    if unseen and unseen not in trial.archive.label_names:
+        names = list(trial.archive.label_names)
+        raise UsageError(f"unseen={unseen!r} is no label of {trial.archive.name}", nearest(unseen, names))
+
+
 def _held_out(trial: Trial, unseen: str, train: Sequence[ImageRecord], val: Sequence[ImageRecord]) -> Parts:
-    names = trial.archive.label_names
-    if unseen not in names:
-        raise UsageError(f"unseen={unseen!r} is no label of {trial.archive.name}", nearest(unseen, list(names)))
     having = functools.partial(_having, trial.archive, unseen)
     known, outside = having(trial.test_records, 0), having(trial.test_records, 1)
     silent = len(trial.test_records) - len(known) - len(outside)
@@ -216,7 +235,7 @@ def _opened(path: str, what: str) -> Archive:
 def _chosen_on_archive(trial: Trial, parts: Parts, path: str) -> Parts:
     other = _opened(path, "choose")
     notes = refuse_shared(trial.test_archive, other) if trial.external else ()
-    side = trial_of(trial.archive, trial.config, test=other, model=trial.model, progress=trial.progress)
+    side = trial.beside(other)
     tested = [r.image_id for r in parts.outside]
     alike = copies(trial.test_archive, tested, other) if trial.config.copies != "keep" else frozenset[str]()
     records = [r for r in side.test_records if r.image_id not in alike]
@@ -235,9 +254,7 @@ def _with_shifted(trial: Trial, parts: Parts, shifted: str, severity: float, hel
     chosen_on = [parts.choosing.archive] if parts.choosing and parts.choosing.archive is not parts.archive else []
     for archive in [trial.test_archive] * trial.external + chosen_on:
         refuse_shared(archive, other)
-    side = trial_of(
-        trial.archive, trial.config, test=other, model=trial.model, progress=trial.progress, protocol=trial.protocol
-    )
+    side = trial.beside(other, trial.protocol)
     records = list(side.test_records)
     for finding in held:
         if finding in other.label_names:

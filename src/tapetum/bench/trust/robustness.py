@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
@@ -19,6 +20,7 @@ from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family
 from tapetum.core.types import Interval, Record
 from tapetum.learn.classifying.doubt import out_of_fold
+from tapetum.learn.classifying.pictures import Pictures
 from tapetum.learn.classifying.plan import Pace
 from tapetum.learn.classifying.taught import Taught
 from tapetum.learn.fitting.components import Components
@@ -39,19 +41,31 @@ class Features:
     """Rows of a trial as the methods get them.
 
     Attributes:
-        train, test: one class each. taught: features of the first, fitted on them alone. asked: of the second.
+        train, test: one class each. taught: features of the first, fitted on them alone. asked: of the second, or their
+            pictures. pictures: of the first, where a tower learns from them.
     """
 
     train: Rows
     test: Rows
     taught: Float[np.ndarray, "n d"]
-    asked: Float[np.ndarray, "m d"]
+    asked: Any
+    pictures: Pictures | None = None
 
     @staticmethod
-    def of(train: Rows, test: Rows, components: int, rng: np.random.Generator) -> Features:
-        """Standardise, and keep the largest components; 0 = all columns."""
-        fitted = Components.fit(train.embeddings.features, components, rng, train.embeddings.blocks)
-        return Features(train, test, fitted(train.embeddings.features), fitted(test.embeddings.features))
+    def of(
+        train: Rows,
+        test: Rows,
+        components: int,
+        rng: np.random.Generator,
+        pictures: tuple[Pictures, Pictures] | None = None,
+    ) -> Features:
+        """Standardise, and keep the largest components; 0 = all columns. Where a tower learns, features stay."""
+        of = train.embeddings
+        if pictures:
+            learned, asked = pictures
+            return Features(train, test, of.features, asked.asked(test.embeddings.image_ids), learned)
+        fitted = Components.fit(of.features, components, rng, of.blocks)
+        return Features(train, test, fitted(of.features), fitted(test.embeddings.features))
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,13 @@ class Learned:
 
 
 def learned(
-    rows: Rows, features: Float[np.ndarray, "n d"], maker: str, built: Sequence[Method], seed: int, pace: Pace
+    rows: Rows,
+    features: Float[np.ndarray, "n d"],
+    maker: str,
+    built: Sequence[Method],
+    seed: int,
+    pace: Pace,
+    pictures: Pictures | None = None,
 ) -> Learned:
     """Plant, judge out of fold, and teach every method the same.
 
@@ -124,10 +144,14 @@ def learned(
         built: methods.
         seed: of flips, folds and training.
         pace: of all methods.
+        pictures: of the rows, from which a tower learns, too: one in each fold, and one for each method.
     """
     made = plant(rows, maker, np.random.default_rng([seed, 2]))
     labels, who = made.labels.astype(np.int64), np.asarray(rows.embeddings.patient_ids)
-    bare = Taught(features, labels, len(rows.classes), who)
+    if pictures is None:
+        bare = Taught(features, labels, len(rows.classes), who)
+    else:
+        bare = pictures.taught(rows.embeddings, labels, len(rows.classes))
     held_out = out_of_fold(bare, pace, np.random.default_rng([seed, 3]))
     taught = dataclasses.replace(bare, held_out=held_out)
     fitted = tuple(method.fit(taught, pace, np.random.default_rng([seed, 4])) for method in built)
@@ -151,7 +175,7 @@ def run_version(features: Features, maker: str, methods: Sequence[str], seeds: S
     logits, trusts = [list[np.ndarray]() for _ in methods], [list[np.ndarray]() for _ in methods]
     each: list[Learned] = []
     for seed in seeds:
-        each.append(learned(train, features.taught, maker, built, seed, pace))
+        each.append(learned(train, features.taught, maker, built, seed, pace, features.pictures))
         for i, fitted in enumerate(each[-1].fitted):
             logits[i].append(fitted(features.asked))
             trust = getattr(fitted, "trust", None)

@@ -139,9 +139,9 @@ def _refuse_mode(name: str, setting: Setting, mode: str) -> None:
     """
     needs = _needs(Spec.parse(setting.spec).name)
     if mode == "frozen" and "pictures" in needs:
-        raise UsageError(f"{name} on frozen features", "pictures that a tower learns from", "mode='finetune'")
+        raise UsageError(f"{name} on frozen features", "pictures that a tower learns from", "mode=finetune")
     if mode == "finetune" and (setting.own or "features" in needs):
-        raise UsageError(f"{name} with a tower that learns", "frozen features", "mode='frozen'")
+        raise UsageError(f"{name} with a tower that learns", "frozen features", "mode=frozen")
 
 
 def reads_target(setting: Setting) -> bool:

@@ -10,9 +10,11 @@ from jaxtyping import Float64, Int64
 
 from tapetum.archive import Archive
 from tapetum.bench.models.adapting import taught_findings
+from tapetum.bench.models.relearned import refuse_model
 from tapetum.bench.trial import Trial
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.types import Embeddings, Split
+from tapetum.learn.classifying.pictures import Pictures
 from tapetum.score.imbalance import exponential_counts
 
 
@@ -104,13 +106,22 @@ def _several(archive: Archive, findings: tuple[str, ...], embeddings: Embeddings
     return Rows(findings, rows, labels[kept], len(labels) - len(kept))
 
 
+def pictures_of(trial: Trial) -> tuple[Pictures, Pictures] | None:
+    """With `mode=finetune` the pictures of the archive learned on and of the tested one; None = frozen features."""
+    if trial.config.mode == "frozen":
+        return None
+    refuse_model(trial)
+    seed, encoders = trial.config.seed, trial.config.encoders
+    return Pictures(trial.archive, encoders, seed=seed), Pictures(trial.test_archive, encoders, seed=seed)
+
+
 @dataclass(frozen=True)
 class Tail:
     """How the training images are thinned to an exponential tail.
 
     Args:
         imbalance: of the commonest class to the rarest; 0 = the images as they are.
-        largest: images of the commonest class; 0 = all of them.
+        largest: images of the commonest class; 0 = as many as all classes have enough for.
     """
 
     imbalance: float = 0.0
@@ -126,7 +137,11 @@ class Tail:
         if not self.imbalance:
             return counts
         order = np.argsort(-counts, kind="stable")
-        falling = exponential_counts(self.largest or int(counts.max()), self.imbalance, len(counts))
+        largest = self.largest or _most(counts[order], self.imbalance)
+        if largest < self.imbalance:
+            found = f"{rows.classes[order[-1]]} has {counts[order[-1]]} training images"
+            raise DataError(f"imbalance={self.imbalance:g}: {found}", "enough of each class, or a smaller imbalance")
+        falling = exponential_counts(largest, self.imbalance, len(counts))
         wanted = np.empty_like(counts)
         wanted[order] = falling
         short = np.flatnonzero(wanted > counts)
@@ -150,3 +165,9 @@ class Tail:
         chosen = np.sort(np.concatenate(kept))
         ids = [rows.embeddings.image_ids[i] for i in chosen]
         return dataclasses.replace(rows, embeddings=rows.embeddings.rows(ids), labels=rows.labels[chosen])
+
+
+def _most(counts: Int64[np.ndarray, "k"], ratio: float) -> int:
+    """The longest exponential tail that falling counts of the classes allow, as images of the commonest class."""
+    share = ratio ** -(np.arange(len(counts)) / (len(counts) - 1))
+    return int(min(np.floor(counts / share + 1e-9)))

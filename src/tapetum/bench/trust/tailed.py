@@ -125,7 +125,7 @@ def run_methods(
         UsageError: an unknown method, one that cannot learn such labels, or a start without pictures.
     """
     if starts.objectives and pictures is None:
-        raise UsageError(f"starts={starts.objectives} of a frozen tower", "a tower that learns", "mode='finetune'")
+        raise UsageError(f"starts={starts.objectives} of a frozen tower", "a tower that learns", "mode=finetune")
     built = [method_of(spec, train.exclusive) for spec in methods]
     found, alarms = list[list[np.ndarray]](), list[str]()
     counts = train.counts

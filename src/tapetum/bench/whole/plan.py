@@ -31,6 +31,7 @@ class Part:
             of its own, `widest` = of the second archive where there is one, by a protocol that tests both.
         labels, reports: what the archive must have. one_class: each labelled image must have one label and no other.
         takes: of `exclusive` and `ordinal`, what the protocol knows; of the other one it is not told.
+        tunes: whether it knows `mode=finetune`.
         main: metrics whose numbers stand in the summary, most telling first; `METRIC @ WORDS`: rows with these words.
     """
 
@@ -43,6 +44,7 @@ class Part:
     reports: bool = False
     one_class: bool = False
     takes: tuple[str, ...] = ()
+    tunes: bool = True
     main: tuple[str, ...] = ()
 
 
@@ -54,7 +56,7 @@ PARTS = (
     ),
     Part(
         "words", "Detection by words", "How far do reports alone lead, without a label?",
-        "zero_shot(shuffles=0, unseen=False, compare=())", BOTH, labels=False, reports=True,
+        "zero_shot(shuffles=0, unseen=False, compare=())", BOTH, labels=False, reports=True, tunes=False,
         main=("auroc_score", "average_precision_score", "sensitivity_score"),
     ),
     Part(
@@ -238,6 +240,8 @@ def _checked(one: Planned, archive: Archive, config: BenchConfig) -> Planned:
     part, reason, partial = one.part, one.left_out, one.partial
     if Spec.parse(part.spec).name not in PROTOCOLS.names():
         reason, partial = "not part of this version", False
+    elif config.mode != "frozen" and not part.tunes:
+        reason, partial = f"knows frozen features only, not mode={config.mode}", False
     elif part.labels and not archive.label_names:
         reason, partial = f"{archive.name} has no labels", True
     elif part.one_class and not one_label_each(archive):

@@ -34,7 +34,7 @@ def refuse_inputs(taught: Taught, name: str) -> None:
     UsageError: the network is given something else than rows of features.
     """
     if taught.inputs is not None or taught.tower is not None:
-        raise UsageError(f"{name} with a tower that learns", "frozen features", "mode='frozen'")
+        raise UsageError(f"{name} with a tower that learns", "frozen features", "mode=frozen")
 
 
 def refuse_frozen(taught: Taught, name: str) -> None:
@@ -42,7 +42,7 @@ def refuse_frozen(taught: Taught, name: str) -> None:
     UsageError: there are features that stay, and no tower.
     """
     if taught.tower is None:
-        raise UsageError(f"{name} on frozen features", "pictures that a tower learns from", "mode='finetune'")
+        raise UsageError(f"{name} on frozen features", "pictures that a tower learns from", "mode=finetune")
 
 
 def evened(taught: Taught, power: float) -> Float64[np.ndarray, "n"]:

@@ -116,7 +116,7 @@ def _inputs(taught: Taught, augment: str) -> Inputs:
         return taught.given
     if taught.changed is None:
         raise UsageError(
-            f"augment={augment!r} on features", "pictures, which a tower that learns is given", "mode='finetune'"
+            f"augment={augment!r} on features", "pictures, which a tower that learns is given", "mode=finetune"
         )
     return taught.changed(augment)
 

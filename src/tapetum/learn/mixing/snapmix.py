@@ -48,7 +48,7 @@ def snapmix(
     del counts
     refuse_features(inputs, "snapmix")
     if alpha <= 0 or maps is None:
-        raise UsageError(f"alpha={alpha}, maps={maps}", "above 0, and a network to ask", "mode='finetune'")
+        raise UsageError(f"alpha={alpha}, maps={maps}", "above 0, and a network to ask", "mode=finetune")
     height, width = inputs.shape[2:]
     own, other = (box(height, width, 1 - float(rng.beta(alpha, alpha)), rng) for _ in range(2))
     partner, blended, looked = rng.permutation(len(inputs)), inputs.clone(), maps(inputs, labels)
