@@ -63,11 +63,10 @@ def robust(
     """Methods × wrong labels × seeds on exclusive classes, tested on labels as they are.
 
     With `mode=finetune` a tower learns with each method, and with each fold that judges labels. Flips are planted among
-    the training labels only, anew for each seed and the same for all methods. A method is told neither kind nor rate:
-    what it needs of them it estimates from the labels it is taught. Validation patients take no part. Differences are
-    to the first method on the same wrong labels, paired, with Holm's p. Where a method chooses among the labels,
-    `trusted_precision_score` says how many of its choice are right, and `trusted_recall_score` how many of the right
-    ones it chose, per class too: rare classes are what is lost first.
+    the training labels only, anew for each seed and the same for all methods, which are told neither kind nor rate:
+    what they need they estimate. Validation patients take no part. Differences are to the first method on the same
+    wrong labels, paired, with Holm's p. `trusted_precision_score`: how many of the labels that a method chose are
+    right; `trusted_recall_score`: how many of the right ones it chose, per class too: rare ones are lost first.
 
     Args:
         trial: what is learned on (train) and tested; every image has exactly one class, with `ordinal` a grade.
