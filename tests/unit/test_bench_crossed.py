@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tapetum.bench import BenchConfig, run_bench
+from tapetum.bench.readings import readings
 from tapetum.bench.trial import trial_of
 from tapetum.bench.trust.crossing import Teaching, places, run_teaching, teachings
 from tapetum.bench.trust.label_noise import AS_GIVEN
@@ -107,3 +108,11 @@ def test_what_cannot_be_is_refused(toy_archive, wrong):
 def test_an_imbalance_that_a_class_is_too_small_for_is_refused(toy_archive):
     with pytest.raises(DataError, match="imbalance"):
         run_bench("crossed(methods=('one_stage',), imbalances=(1.01,), largest=999)", toy_archive, CONFIG)
+
+
+def test_where_it_is_one_part_of_a_run_it_is_no_further_reading(toy_archive):
+    trial = trial_of(toy_archive, CONFIG, protocol="all")
+    assert trial.test_reads == (before := readings(toy_archive, "test"))
+    _, tested, _ = places(trial, "crossed", "nothing")
+    assert readings(toy_archive, "test") == before
+    assert {of.within.test_reads for of in tested} == {before}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -113,14 +114,15 @@ class Trial:
         said = self.config.unequal_budgets
         return refuse_unequal(settings_of(specs), said=said, chosen_on_tested=not choosing)
 
-    def reading_labels(self, *, exclusive: bool, ordinal: bool) -> Trial:
-        """The same trial with its labels taken as classes, grades or findings, for a run of several protocols.
+    def reading_labels(self, **labels: Any) -> Trial:
+        """The same trial with its labels read otherwise: `exclusive`, `ordinal`, `findings`.
 
         What is embedded is shared, and both are one reading of the test set.
         """
-        if (exclusive, ordinal) == (self.config.exclusive, self.config.ordinal):
+        config = dataclasses.replace(self.config, **labels)
+        if config == self.config:
             return self
-        other = dataclasses.replace(self, config=dataclasses.replace(self.config, exclusive=exclusive, ordinal=ordinal))
+        other = dataclasses.replace(self, config=config)
         shared = ("copies", "test_records", "embeddings", "test_embeddings", "_reading", "_checked")
         other.__dict__.update({name: getattr(self, name) for name in shared})
         return other

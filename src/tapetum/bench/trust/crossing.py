@@ -245,10 +245,10 @@ def places(trial: Trial, protocol: str, selection: str) -> tuple[Rows, list[Test
         DataError: an image with several classes, or fewer than two classes.
     """
     classes, notes = taught_findings(trial)
-    there = dataclasses.replace(trial, config=dataclasses.replace(trial.config, findings=classes))
+    there = trial.reading_labels(findings=classes)
     here = there
     if trial.external:
-        here = there.beside(None, trial.protocol)
+        here = trial.beside(None, trial.protocol).reading_labels(findings=classes)
     train, own, found = rows_of(here)
     asked = [("own patients", here, own)]
     if trial.external:
