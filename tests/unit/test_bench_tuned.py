@@ -172,6 +172,9 @@ def test_a_run_of_all_parts_tunes_once_where_it_may(noisy, learned, tmp_path):
     assert set(told.values()) == {("done", "")}, told
     assert words[0] == "left out"
     assert "mode=finetune" in words[1]
+    assert whole.table().startswith("bench all on noisy, mode=finetune · ")
+    assert "Bench · noisy, mode=finetune" in (tmp_path / "all" / "report.html").read_text()
+    assert all(any("mode=finetune: full()" in n for n in o.notes) for o in whole.outcomes if o.status == "done")
     assert len(learned) == 2  # one for all of them, and one that has not seen what ood holds out
 
 

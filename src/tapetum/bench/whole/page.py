@@ -37,7 +37,7 @@ def whole_page(whole: Whole, checklists: Sequence[Checklist] = (), *, card: bool
         checklists: drafts, filled in.
         card: whether a model card lies beside the page.
     """
-    title = f"Bench · {whole.data}"
+    title = f"Bench · {whole.title}"
     listed = [one.html() for one in checklists]
     parts = [
         section("summary", "Summary", _summary(whole)),

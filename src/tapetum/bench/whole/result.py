@@ -79,6 +79,7 @@ class Whole:
         data, other: names of the archives, `other` empty where there is one only. phantom: numbers prove mechanisms.
         outcomes: in the order of `PARTS`. problems: what the audit of the archives found. notes: on the test sets.
         digests: role → digest. reads: how often the test set has now been read. seconds: in all.
+        mode: `frozen` features, or `finetune`.
     """
 
     data: str
@@ -90,6 +91,12 @@ class Whole:
     digests: dict[str, str] = field(default_factory=dict[str, str])
     reads: int = 0
     seconds: float = math.nan
+    mode: str = "frozen"
+
+    @property
+    def title(self) -> str:
+        """Of page and table."""
+        return f"{self.data}{'' if self.mode == 'frozen' else f', mode={self.mode}'}"
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -116,7 +123,7 @@ class Whole:
         """Warnings, then a few lines per part: its main numbers with 95 % intervals, or why there are none."""
         label = " · PHANTOM: proves mechanisms, not medicine" if self.phantom else ""
         against = f", other archive {self.other}" if self.other else ""
-        lines = [f"bench all on {self.data}{against}{label} · test set read {self.reads} time(s)"]
+        lines = [f"bench all on {self.title}{against}{label} · test set read {self.reads} time(s)"]
         lines += (
             ["", "read first", *(f"  ! {where}: {words}" for where, words in self.warnings)] if self.warnings else []
         )
@@ -136,8 +143,8 @@ class Whole:
     def as_dict(self) -> dict[str, Any]:
         """For `--json`: the summary; records lie in `records.jsonl`."""
         return {
-            "data": self.data, "other": self.other, "phantom": self.phantom, "test_reads": self.reads,
-            "digests": self.digests, "seconds": self.seconds,
+            "data": self.data, "other": self.other, "phantom": self.phantom, "mode": self.mode,
+            "test_reads": self.reads, "digests": self.digests, "seconds": self.seconds,
             "warnings": [{"from": where, "says": words} for where, words in self.warnings],
             "parts": [
                 {

@@ -137,7 +137,7 @@ def _one(running: _Running, one: Planned, place: Path, out: Path) -> Outcome:
     control = [results.control.line()] if results.control else []
     said = {
         "key": key, "spec": one.spec, "seconds": time.monotonic() - start, "warnings": list(results.warnings),
-        "notes": [*results.notes, *control],
+        "notes": [*results.notes, *(results.trial.made if results.trial else ()), *control],
     }  # fmt: skip
     atomic_write(place / f"{one.name}.json", json.dumps(said, indent=1, ensure_ascii=False) + "\n")
     return read_outcome(one, place / f"{one.name}.json", folder, again=False)
@@ -171,4 +171,5 @@ def _told(running: _Running, outcomes: Sequence[Outcome], seconds: float) -> Who
     return Whole(
         archive.name, test.name if test else "", archive.phantom or bool(test and test.phantom), tuple(outcomes),
         tuple(problems), tuple(notes), {"archive": archive.digest, **tested(records)}, reads, seconds,
+        running.config.mode,
     )  # fmt: skip
