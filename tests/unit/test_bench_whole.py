@@ -145,6 +145,14 @@ def test_several_labels_of_an_image_leave_out_what_learns_one_class_each(archive
     assert "several labels" in by_name(planned(several, CONFIG))["longtail"].left_out
 
 
+def test_one_finding_leaves_out_what_learns_classes(archive):
+    plan = by_name(planned(archive, dataclasses.replace(CONFIG, findings=("glaucoma",))))
+    for name in ("longtail", "robust", "crossed"):
+        assert plan[name].left_out == "one finding is asked for: it learns two classes or more"
+        assert not plan[name].partial
+    assert not plan["calibration"].left_out
+
+
 def test_an_unknown_part_is_refused_with_the_nearest(archive):
     with pytest.raises(UsageError) as caught:
         planned(archive, CONFIG, only=("calibrations",))
@@ -347,7 +355,12 @@ def test_without_a_mean_the_worst_finding_stands_there():
 
 
 def test_warnings_come_once_and_the_loud_ones_first():
-    notes = ("truth: labels", "3 of 9 test images left out: they look like others", "SUSPICIOUS border strips tell it")
+    notes = (
+        "truth: labels",
+        "3 of 9 test images left out: they look like others",
+        "ALARM in full(): border strips tell it",
+        "ODIR: 678 images",
+    )
     whole = Whole("d", "", False, (outcome(notes=notes), outcome(notes=notes)), ("2 groups cross splits",))
     assert [words for _, words in whole.warnings] == [notes[2], "2 groups cross splits", notes[1]]
     assert [where for where, _ in whole.warnings] == ["Detection", "audit", "Detection"]

@@ -246,6 +246,8 @@ def _checked(one: Planned, archive: Archive, config: BenchConfig) -> Planned:
         reason, partial = f"{archive.name} has no labels", True
     elif part.one_class and not one_label_each(archive):
         reason, partial = "images with several labels: it learns one class each", False
+    elif part.one_class and len(config.findings or archive.label_names) < 2:
+        reason, partial = "one finding is asked for: it learns two classes or more", False
     elif part.reports and not any(r.report for r in archive.records):
         reason, partial = f"{archive.name} has no reports", False
     return Planned(part, one.name, one.spec, one.where, reason, partial)

@@ -20,7 +20,7 @@ from tapetum.core.types import Record
 DONE, LEFT_OUT, FAILED = "done", "left out", "FAILED"
 MAIN = 3
 CONTROL = "negative control"
-_SHOUTED = re.compile(r"[A-Z]{4,}")
+_SHOUTED = re.compile(r"(WARNING|ALARM)\b")
 _LEFT = re.compile(
     r"left out(: they look|, no |, one )|cannot be checked|not known here|different settings|taken for different people"
     r"|DOES NOT HOLD"
