@@ -27,7 +27,8 @@ PAGE = (ROOT / "docs" / "reference" / "results.md").read_text(encoding="utf-8")
 LONG = {
     "ablation_odir", "brain_tumor", "calibration_odir", "carried_over", "compare_odir", "compare_odir_trained",
     "compare_tvhl_trained", "crossed", "dermamnist", "distil_tvhl_oct", "fairness_odir", "findings_odir",
-    "longtail_dermamnist", "ood", "pneumoniamnist", "robust_dermamnist", "robust_retinamnist", "shift_dr", "whole",
+    "longtail_dermamnist", "ood", "pneumoniamnist", "retinamnist_tuned", "robust_dermamnist", "robust_retinamnist",
+    "shift_dr", "shift_dr_tuned", "whole", "whole_elsewhere",
 }  # fmt: skip
 RECIPES = [name for name in re.findall(r"^<!-- (\w+) -->$", PAGE, flags=re.MULTILINE) if name not in LONG]
 SCRIPT = "from tapetum.cli import main; main()"
