@@ -153,6 +153,17 @@ def test_one_finding_leaves_out_what_learns_classes(archive):
     assert not plan["calibration"].left_out
 
 
+def test_several_towers_leave_out_what_tunes_one(archive):
+    config = dataclasses.replace(CONFIG, mode="finetune")
+    two = dataclasses.replace(config, encoders=f"{config.encoders} + {config.encoders.replace('16', '8')}")
+    for name in ("longtail", "robust", "crossed"):
+        assert not by_name(planned(archive, config))[name].left_out
+        plan = by_name(planned(archive, two))[name]
+        assert plan.left_out.startswith("several towers")
+        assert plan.partial
+    assert not by_name(planned(archive, two))["calibration"].left_out
+
+
 def test_an_unknown_part_is_refused_with_the_nearest(archive):
     with pytest.raises(UsageError) as caught:
         planned(archive, CONFIG, only=("calibrations",))

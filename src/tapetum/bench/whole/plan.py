@@ -14,6 +14,7 @@ from tapetum.bench.trust.tail_methods import ONE_OF_EACH
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family, Spec
 from tapetum.core.types import Split
+from tapetum.learn.features.embedder import parse_encoders
 from tapetum.learn.pretrain import candidates
 
 PROTOCOLS = Family("tapetum.bench.protocols")
@@ -31,7 +32,7 @@ class Part:
             of its own, `widest` = of the second archive where there is one, by a protocol that tests both.
         labels, reports: what the archive must have. one_class: each labelled image must have one label and no other.
         takes: of `exclusive` and `ordinal`, what the protocol knows; of the other one it is not told.
-        tunes: whether it knows `mode=finetune`.
+        tunes: whether it knows `mode=finetune`. one_tower: and then tunes one tower, not several side by side.
         main: metrics whose numbers stand in the summary, most telling first; `METRIC @ WORDS`: rows with these words.
     """
 
@@ -45,6 +46,7 @@ class Part:
     one_class: bool = False
     takes: tuple[str, ...] = ()
     tunes: bool = True
+    one_tower: bool = False
     main: tuple[str, ...] = ()
 
 
@@ -61,7 +63,7 @@ PARTS = (
     ),
     Part(
         "longtail", "Long tail", "What do methods for rare classes gain, and what do they cost the common ones?",
-        f"longtail(methods={ONE_OF_EACH!r})", one_class=True, takes=("exclusive", "ordinal"),
+        f"longtail(methods={ONE_OF_EACH!r})", one_class=True, takes=("exclusive", "ordinal"), one_tower=True,
         main=("balanced_accuracy_score", "balanced_accuracy_difference", "worst_recall_score"),
     ),
     Part(
@@ -71,7 +73,7 @@ PARTS = (
     ),
     Part(
         "robust", "Learning from wrong labels", "Which way of learning stands labels that are partly wrong?", "robust",
-        one_class=True, takes=("exclusive", "ordinal"),
+        one_class=True, takes=("exclusive", "ordinal"), one_tower=True,
         main=(
             "balanced_accuracy_score", "balanced_accuracy_difference @ symmetric",
             "balanced_accuracy_difference @ instance",
@@ -79,7 +81,7 @@ PARTS = (
     ),
     Part(
         "shift", "Domain shift", "What is lost on images of another clinic, and what closes the gap?", "shift", OTHER,
-        takes=("exclusive",),
+        takes=("exclusive",), one_tower=True,
         main=("auroc_score", "auroc_difference", "expected_calibration_error"),
     ),
     Part(
@@ -109,7 +111,7 @@ PARTS = (
     ),
     Part(
         "crossed", "Long tail × wrong labels × clinics", "What is left of each way of learning when all come together?",
-        "crossed", WIDEST, one_class=True, takes=("exclusive", "ordinal"),
+        "crossed", WIDEST, one_class=True, takes=("exclusive", "ordinal"), one_tower=True,
         main=("balanced_accuracy_score", "balanced_accuracy_difference", "worst_cell_score"),
     ),
     Part(
@@ -242,6 +244,8 @@ def _checked(one: Planned, archive: Archive, config: BenchConfig) -> Planned:
         reason, partial = "not part of this version", False
     elif config.mode != "frozen" and not part.tunes:
         reason, partial = f"knows frozen features only, not mode={config.mode}", False
+    elif config.mode != "frozen" and part.one_tower and len(parse_encoders(config.encoders)) > 1:
+        reason, partial = 'several towers to tune at once: name one, as in encoders="efficientnet_lite(size=96)"', True
     elif part.labels and not archive.label_names:
         reason, partial = f"{archive.name} has no labels", True
     elif part.one_class and not one_label_each(archive):
