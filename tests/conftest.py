@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
+# Workers share the cores: one thread each, or small networks wait for each other's threads. Before torch is loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # how long an example takes is the machine's affair, and no property of the code
 settings.register_profile("tapetum", deadline=None)
 settings.load_profile("tapetum")
