@@ -53,6 +53,24 @@ def learned(monkeypatch):
     return seen
 
 
+def watched_tune(monkeypatch, module):
+    """The rows of every tuning that a module asks for."""
+    seen, tune = [], module.tune
+
+    def watched(archive, rows, labels, config, **words):
+        seen.append(rows)
+        return tune(archive, rows, labels, config, **words)
+
+    monkeypatch.setattr(module, "tune", watched)
+    return seen
+
+
+def test_outliers_of_an_archive_without_labels_leave_nothing_to_tune_by(tmp_path, elsewhere):
+    bare = clinic(tmp_path / "bare", patients=8, seed=5)
+    with pytest.raises(DataError, match="no label to tune a tower by"):
+        run_bench("ood", bare, CONFIG, test=elsewhere)
+
+
 ASKED = {
     "linear_probe": "full()", "knn(k=3)": "knn(k=3)", "calibration(calibrators=('platt',), groups=False)": "platt()",
     "ood(unseen='glaucoma', scores=('knn', 'energy'))": "knn()", "fairness(exchanges=20)": "full()",
@@ -87,15 +105,9 @@ def test_the_head_that_was_tuned_states_the_probabilities(noisy):
 
 
 def test_only_training_patients_are_stepped_on(noisy, monkeypatch):
-    seen, tune = [], adapting.tune
-
-    def watched(archive, rows, labels, config, **words):
-        seen.append(set(rows.image_ids))
-        return tune(archive, rows, labels, config, **words)
-
-    monkeypatch.setattr(adapting, "tune", watched)
+    seen = watched_tune(monkeypatch, adapting)
     run_bench("linear_probe", noisy, CONFIG)
-    assert seen == [{r.image_id for r in noisy.in_split(Split.TRAIN)}]
+    assert [set(rows.image_ids) for rows in seen] == [{r.image_id for r in noisy.in_split(Split.TRAIN)}]
 
 
 def test_what_is_held_out_as_unseen_is_not_learned_from(noisy, learned):
@@ -182,16 +194,11 @@ def test_a_run_of_all_parts_tunes_once_where_it_may(noisy, learned, tmp_path):
 
 
 def test_every_label_is_judged_by_a_tower_that_never_saw_its_patient(noisy, monkeypatch):
-    tuned_on, tune = [], relearned.tune
-
-    def watched(archive, rows, labels, config, **words):
-        tuned_on.append(set(rows.patient_ids))
-        return tune(archive, rows, labels, config, **words)
-
-    monkeypatch.setattr(relearned, "tune", watched)
+    rows_of_each = watched_tune(monkeypatch, relearned)
     before = readings(noisy, "test")
     found = run_bench("noise(plant=(), folds=2)", noisy, CONFIG)
     assert readings(noisy, "test") == before
+    tuned_on = [set(rows.patient_ids) for rows in rows_of_each]
     everybody = {r.patient_id for s in (Split.TRAIN, Split.VAL) for r in noisy.in_split(s)}
     assert len(tuned_on) == 4  # two folds of the labels as given, two of them shuffled
     assert tuned_on[0] | tuned_on[1] == everybody

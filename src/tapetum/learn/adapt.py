@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tapetum.archive import Archive
-from tapetum.core.config import digest, fill
+from tapetum.core.config import digest
 from tapetum.core.errors import DataError, UsageError
 from tapetum.core.registry import Family, Spec
 from tapetum.core.types import Embeddings, Split
@@ -24,7 +24,8 @@ from tapetum.learn.fitting.shots import draw_shots
 from tapetum.learn.model import Model, zero_shot
 from tapetum.learn.training.checkpoint import Saving
 from tapetum.learn.training.runlog import UNWATCHED, Watch
-from tapetum.learn.tuning.tune import HEAD, TuneConfig, tune
+from tapetum.learn.tuning.run import tune_config
+from tapetum.learn.tuning.tune import HEAD, tune
 
 Progress = Callable[[int, int], None]
 
@@ -150,8 +151,7 @@ def _tuned(
     """The model with tuned towers and their head, and the validation images through them."""
     if model.deltas:
         raise UsageError("the model is tuned already", "a model without deltas, or plain encoders", "encoders=…")
-    options = {"seed": config.seed, "threads": config.threads, **Spec.parse(f"tune({config.tuning})").options}
-    settings = fill(TuneConfig, {"tuner": config.tuner, **options})
+    settings = tune_config(config.tuner, config.tuning, seed=config.seed, threads=config.threads)
     if saving is not None:  # a run goes on only with the same images and settings
         saving = dataclasses.replace(saving, data=f"{archive.digest} {rows.encoder} {digest(settings)}")
     tuned = tune(

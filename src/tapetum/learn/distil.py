@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from tapetum.archive import Archive
-from tapetum.core.config import digest, fill
+from tapetum.core.config import digest
 from tapetum.core.errors import DataError, UsageError
-from tapetum.core.registry import Family, Spec
+from tapetum.core.registry import Family
 from tapetum.core.types import Embeddings, Split
 from tapetum.learn.distilling.goal import SoftAndHard
 from tapetum.learn.distilling.told import Told, told_by
@@ -20,7 +20,7 @@ from tapetum.learn.fitting.operate import Operating, choose_operating
 from tapetum.learn.model import Model, zero_shot
 from tapetum.learn.pretrain import targets
 from tapetum.learn.training.runlog import UNWATCHED, Watch
-from tapetum.learn.tuning.run import TuneConfig
+from tapetum.learn.tuning.run import tune_config
 from tapetum.learn.tuning.tune import HEAD, tune
 
 Progress = Callable[[int, int], None]
@@ -98,9 +98,7 @@ def distil(
         embeddings = embed(archive, embedder, image_ids=ids, progress=progress)
     told = told_by(teacher, embeddings.rows(ids), archive, records, config.findings)
     rows = embed(archive, config.encoders, threads=config.threads, image_ids=ids, progress=progress)
-    options = {"seed": config.seed, "threads": config.threads, "ema": config.ema}
-    given = Spec.parse(f"tune({config.tuning})").options
-    settings = fill(TuneConfig, {"tuner": config.tuner, **options, **given})
+    settings = tune_config(config.tuner, config.tuning, seed=config.seed, threads=config.threads, ema=config.ema)
     soft, hard = (torch.from_numpy(values).float() for values in (told.soft, told.hard))
     goal = SoftAndHard(soft, hard, config.soft, config.temperature, config.focal)
     tuned = tune(archive, rows, told.hard, settings, findings=told.findings, watch=watch, goal=goal)

@@ -12,14 +12,14 @@ from jaxtyping import Float, Float64, UInt8
 
 from tapetum.archive import Archive
 from tapetum.bench.trial import Trial
-from tapetum.core.config import fill
 from tapetum.core.errors import UsageError
-from tapetum.core.registry import Family, Spec
+from tapetum.core.registry import Family
 from tapetum.core.types import Embeddings, ImageRecord
 from tapetum.learn import embed
 from tapetum.learn.adapters import Adapter
 from tapetum.learn.features.embedder import Embedder
-from tapetum.learn.tuning.tune import HEAD, TuneConfig, tune
+from tapetum.learn.tuning.run import tune_config
+from tapetum.learn.tuning.tune import HEAD, tune
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def relearned(
         UsageError: an unknown tuner, or one that does not fit the tower.
     """
     config = trial.config
-    options = {"seed": config.seed, "threads": config.threads, **Spec.parse(f"tune({config.tuning})").options}
-    settings = fill(TuneConfig, {"tuner": config.tuner, **options})
+    settings = tune_config(config.tuner, config.tuning, seed=config.seed, threads=config.threads)
     able = np.flatnonzero((labels == 1).any(axis=0) & (labels == 0).any(axis=0))
     logits = np.zeros((len(image_ids), labels.shape[1]))
     if not len(able):

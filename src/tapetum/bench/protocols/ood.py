@@ -20,7 +20,7 @@ from tapetum.bench.trust.outlying import (
 from tapetum.bench.trust.outlying_choice import chosen_settings, limit_rule, odin_values
 from tapetum.bench.trust.outlying_parts import Parts, learned_from, parts_of
 from tapetum.bench.trust.outlying_words import Words, words_of
-from tapetum.core.errors import UsageError
+from tapetum.core.errors import DataError, UsageError
 
 __all__ = ["ood"]
 
@@ -104,7 +104,10 @@ def _parts(trial: Trial, unseen: str, choose: str, *, shifted: str, severity: fl
     """The images, with `mode=finetune` as a tower sees them that learned from the known training images alone."""
     if trial.config.mode != "frozen":
         train, val = learned_from(trial, unseen, choose)
-        trial = tuned(trial, learnable(trial, train, unseen)[0], train=train, val=val)
+        names = learnable(trial, train, unseen)[0]
+        if not names:
+            raise DataError(f"{trial.archive.name} has no label to tune a tower by", "labels", "mode=frozen")
+        trial = tuned(trial, names, train=train, val=val)
     return trial, parts_of(trial, unseen, choose=choose, shifted=shifted, severity=severity)
 
 

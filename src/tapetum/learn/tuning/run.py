@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from tapetum.core.config import fill
 from tapetum.core.errors import UsageError
 from tapetum.core.registry import Family, Spec, nearest
 from tapetum.core.types import Embeddings
@@ -69,6 +71,15 @@ class TuneConfig:
     only: tuple[int, ...] = ()
     seed: int = 0
     threads: int = 0
+
+
+def tune_config(tuner: str, tuning: str, **defaults: Any) -> TuneConfig:
+    """Settings from the options that a user types, as in `"epochs=10, batch=8"`; they win over the caller's defaults.
+
+    Raises:
+        UsageError: an unknown option.
+    """
+    return fill(TuneConfig, {"tuner": tuner, **defaults, **Spec.parse(f"tune({tuning})").options})
 
 
 class Head(nn.Module):
